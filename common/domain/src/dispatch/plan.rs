@@ -1,0 +1,62 @@
+//! Cutting an audience into partitions.
+//!
+//! Devices lie in storage by bucket and then by id, and the bucket is a fixed mix of the id, so equal
+//! ranges of buckets hold equal shares of the devices: the plan needs a count, not a scan.
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::BUCKETS;
+
+/// Devices that one partition should hold. Small enough that a crash repeats little and progress is
+/// seen, large enough that leases and cursors do not matter (see `docs/src/architecture.md`).
+pub const DEVICES_PER_PARTITION: u64 = 4_000;
+
+/// A range of buckets, both ends included; buckets count from 1 to [`BUCKETS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketRange {
+    /// The first bucket.
+    pub first: u16,
+    /// The last bucket.
+    pub last: u16,
+}
+
+impl BucketRange {
+    /// Every bucket.
+    pub const ALL: BucketRange = BucketRange { first: 1, last: BUCKETS };
+}
+
+/// Ranges that together cover every bucket once, as many as `devices` make worth while: at least one,
+/// at most one per bucket.
+pub fn partitions(devices: u64, devices_per_partition: u64) -> Vec<BucketRange> {
+    let wanted = devices.div_ceil(devices_per_partition.max(1));
+    let count = wanted.clamp(1, u64::from(BUCKETS));
+    let edge = |index: u64| (u64::from(BUCKETS) * index / count) as u16;
+    (0..count)
+        .map(|index| BucketRange { first: edge(index) + 1, last: edge(index + 1) })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_cover_every_bucket_exactly_once() {
+        for devices in [0, 1, 3_999, 4_000, 4_001, 100_000, 7_654_321, 100_000_000] {
+            let plan = partitions(devices, DEVICES_PER_PARTITION);
+            assert_eq!(plan.first().map(|range| range.first), Some(1));
+            assert_eq!(plan.last().map(|range| range.last), Some(BUCKETS));
+            for pair in plan.windows(2) {
+                assert_eq!(pair[0].last + 1, pair[1].first, "{devices} devices");
+            }
+            assert!(plan.iter().all(|range| range.first <= range.last));
+        }
+    }
+
+    #[test]
+    fn the_number_of_partitions_follows_the_devices() {
+        assert_eq!(partitions(0, 4_000).len(), 1);
+        assert_eq!(partitions(1_000_000, 4_000).len(), 250);
+        assert_eq!(partitions(u64::MAX, 4_000).len(), usize::from(BUCKETS));
+    }
+}
