@@ -1,0 +1,83 @@
+# The only list of commands; CI calls the same targets.
+# A fresh machine needs Rust (rustup), Python 3 with pip, and a C compiler; the rest is fetched into .cache/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO_DENY_VERSION := 0.20.2
+TOOLS := $(CURDIR)/.cache/tools
+export PATH := $(TOOLS)/bin:$(PATH)
+
+JRAZE := target/debug/jraze
+# What `make up` and `make demo` pass on, e.g. `make up ARGS=--exit`.
+ARGS ?=
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
+
+.PHONY: up
+up: build mongod ## Set everything up, run a first campaign, keep serving until Ctrl-C (ARGS=--exit: stop after it)
+	@scripts/first-campaign --jraze $(JRAZE) $(ARGS)
+
+.PHONY: demo
+demo: build mongod ## Only serve: jraze dev with sample devices
+	@JRAZE_MONGOD="$${JRAZE_MONGOD:-$$(scripts/mongod fetch)}" $(JRAZE) dev $(ARGS)
+
+.PHONY: build
+build: ## Build the binary (target/debug/jraze)
+	cargo build --locked --bin jraze
+
+.PHONY: mongod
+mongod: ## Find or fetch a MongoDB server
+	@scripts/mongod fetch >/dev/null
+
+.PHONY: test
+test: fmt-check lint deny unit check-generated docs ## Set everything up and run every check
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all
+
+.PHONY: fmt-check
+fmt-check: ## Is the code formatted?
+	cargo fmt --all --check
+
+.PHONY: lint
+lint: ## clippy over everything, warnings are errors
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: deny
+deny: $(TOOLS)/.cargo-deny ## Licences, banned crates, sources and the import directions
+	cargo deny --log-level error check --allow unused-wrapper bans licenses sources
+
+# Installed only when missing; three minutes of compiling, kept in .cache/.
+$(TOOLS)/.cargo-deny:
+	@mkdir -p $(TOOLS)
+	@command -v cargo-deny >/dev/null || \
+	  CARGO_TARGET_DIR=$(CURDIR)/.cache/build-tools cargo install cargo-deny --version $(CARGO_DENY_VERSION) --locked --root $(TOOLS)
+	@rm -rf $(CURDIR)/.cache/build-tools
+	@touch $@
+
+.PHONY: unit
+unit: build mongod ## Unit, property, contract and end-to-end tests on a real mongod
+	@if command -v cargo-nextest >/dev/null; then \
+	  scripts/mongod run -- cargo nextest run --locked --workspace --no-fail-fast; \
+	else \
+	  scripts/mongod run -- cargo test --locked --workspace --no-fail-fast; \
+	fi
+
+.PHONY: generate
+generate: build ## Write the generated files again
+	$(JRAZE) openapi > openapi/openapi.yaml.new && mv openapi/openapi.yaml.new openapi/openapi.yaml
+	$(JRAZE) config reference > docs/src/configuration.md.new && mv docs/src/configuration.md.new docs/src/configuration.md
+
+.PHONY: check-generated
+check-generated: build ## Are the generated files current, is every dependency explained?
+	@scripts/check-generated $(JRAZE)
+	@scripts/check-dependencies
+
+.PHONY: docs
+docs: ## Build the book, when mdbook is installed
+	@if command -v mdbook >/dev/null; then mdbook build docs; else echo "mdbook is not installed: the book is not built"; fi
