@@ -1,0 +1,231 @@
+//! Notifications: a message, whom it is for, and how far it has come.
+
+use std::{collections::BTreeMap, fmt};
+
+use chrono::DateTime;
+use poem_openapi::{Object, types::Example};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    condition::{self, Conditions},
+    enums::NotificationStatus,
+    tally::SentCounts,
+    time::Timestamp,
+};
+
+/// A draft: what a person writes.
+#[derive(Clone, PartialEq, Object, Serialize, Deserialize)]
+#[oai(example)]
+#[serde(deny_unknown_fields)]
+pub struct NotificationDraft {
+    /// The title.
+    #[oai(validator(max_length = 1024))]
+    pub title: String,
+    /// The text below the title.
+    #[oai(validator(max_length = 3072))]
+    pub body: String,
+    /// Where a tap leads.
+    #[oai(validator(max_length = 2048))]
+    #[serde(default)]
+    pub deep_link: Option<String>,
+    /// A picture, by https. It is handed to the provider and never fetched here.
+    #[oai(validator(max_length = 2048))]
+    #[serde(default)]
+    pub image_url: Option<String>,
+    /// An icon, by https.
+    #[oai(validator(max_length = 2048))]
+    #[serde(default)]
+    pub icon_url: Option<String>,
+    /// Whom it is for. Absent, null or `{}` is nobody, unless `all` is true.
+    #[serde(default)]
+    pub conditions: Option<Conditions>,
+    /// For every device of the app. Not together with `conditions`.
+    #[oai(default)]
+    #[serde(default)]
+    pub all: bool,
+    /// Texts for the app, handed over as they are.
+    #[oai(validator(max_properties = 64))]
+    #[serde(default)]
+    pub data: Option<BTreeMap<String, String>>,
+    /// When to send it, once launched; at once when absent or past.
+    #[serde(default)]
+    pub scheduled_at: Option<Timestamp>,
+    /// After this instant it is worth nothing: providers drop it, and what has not gone out stays.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+}
+
+impl fmt::Debug for NotificationDraft {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("NotificationDraft")
+            .field("all", &self.all)
+            .field("scheduled_at", &self.scheduled_at)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Example for NotificationDraft {
+    fn example() -> Self {
+        Self {
+            title: "Weekend ride".to_owned(),
+            body: "The Saturday group leaves at nine.".to_owned(),
+            deep_link: Some("myapp://rides/812".to_owned()),
+            image_url: Some("https://images.example.com/ride.jpg".to_owned()),
+            icon_url: None,
+            conditions: Some(Conditions(condition::example())),
+            all: false,
+            data: Some(BTreeMap::from([("ride".to_owned(), "812".to_owned())])),
+            scheduled_at: None,
+            expires_at: None,
+        }
+    }
+}
+
+/// A notification as it stands.
+#[derive(Clone, PartialEq, Object, Serialize, Deserialize)]
+#[oai(example)]
+pub struct Notification {
+    /// A sequential number.
+    pub id: i64,
+    /// The name in every path.
+    pub uuid: String,
+    /// The title.
+    pub title: String,
+    /// The text below the title.
+    pub body: String,
+    /// What the providers accepted, by device platform.
+    pub sent: SentCounts,
+    /// Where a tap leads.
+    pub deep_link: Option<String>,
+    /// A picture.
+    pub image_url: Option<String>,
+    /// An icon.
+    pub icon_url: Option<String>,
+    /// Whom it is for; null when nobody or, with `all`, everybody.
+    pub conditions: Option<Conditions>,
+    /// Where it stands.
+    pub status: NotificationStatus,
+    /// When to send it.
+    pub scheduled_at: Option<Timestamp>,
+    /// When the draft was written.
+    pub created_at: Timestamp,
+    /// When anything of it last changed.
+    pub modified_at: Timestamp,
+    /// For every device of the app.
+    pub all: bool,
+    /// Texts for the app.
+    pub data: BTreeMap<String, String>,
+    /// After this instant it is worth nothing.
+    pub expires_at: Option<Timestamp>,
+    /// When its sending began.
+    pub launched_at: Option<Timestamp>,
+    /// When it came to its end: sent, stopped or withdrawn.
+    pub finished_at: Option<Timestamp>,
+    /// Why it was stopped, when `status` is 3 (error).
+    pub error: Option<String>,
+    /// How far the sending has come.
+    pub progress: Progress,
+    /// Devices by what became of them.
+    pub counts: OutcomeCounts,
+}
+
+impl fmt::Debug for Notification {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Notification")
+            .field("uuid", &self.uuid)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Example for Notification {
+    fn example() -> Self {
+        let draft = NotificationDraft::example();
+        let at = |second| Timestamp(DateTime::from_timestamp(second, 0).unwrap_or_default());
+        Self {
+            id: 12,
+            uuid: "0b0f0c7e-5a2e-4c8e-9d3c-2f6c1a3b7d10".to_owned(),
+            title: draft.title,
+            body: draft.body,
+            sent: SentCounts {
+                android: 20_312,
+                ios: 11_871,
+                web: 0,
+            },
+            deep_link: draft.deep_link,
+            image_url: draft.image_url,
+            icon_url: draft.icon_url,
+            conditions: draft.conditions,
+            status: NotificationStatus::Sent,
+            scheduled_at: None,
+            created_at: at(1_795_251_600),
+            modified_at: at(1_795_251_671),
+            all: false,
+            data: draft.data.unwrap_or_default(),
+            expires_at: None,
+            launched_at: Some(at(1_795_251_660)),
+            finished_at: Some(at(1_795_251_671)),
+            error: None,
+            progress: Progress {
+                partitions_total: 25,
+                partitions_done: 25,
+            },
+            counts: OutcomeCounts {
+                targeted: 33_000,
+                sent: 32_183,
+                failed: 5,
+                unregistered: 812,
+                ..OutcomeCounts::default()
+            },
+        }
+    }
+}
+
+/// How far the sending has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Object, Serialize, Deserialize)]
+pub struct Progress {
+    /// Parts that the audience was cut into; 0 until the sending is planned.
+    pub partitions_total: u64,
+    /// Parts that are done.
+    pub partitions_done: u64,
+}
+
+/// Devices by what became of them. When the status is 2 (sent) they add up to `targeted`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Object, Serialize, Deserialize)]
+pub struct OutcomeCounts {
+    /// Devices that were selected, as far as they have been counted.
+    pub targeted: u64,
+    /// The provider took it.
+    pub sent: u64,
+    /// The provider refused it for good.
+    pub failed: u64,
+    /// The provider said that the token is dead.
+    pub unregistered: u64,
+    /// A crash left open whether the provider took it.
+    pub unknown: u64,
+    /// Could not be sent to: no token, or no credential for its provider.
+    pub skipped: u64,
+    /// Too late: `expires_at` had passed.
+    pub expired: u64,
+    /// Had not gone out when a person stopped it.
+    pub canceled: u64,
+}
+
+/// A change of status by a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Object, Serialize, Deserialize)]
+#[oai(example)]
+#[serde(deny_unknown_fields)]
+pub struct NotificationStatusChange {
+    /// The status to move to: 5 launches a draft, 4 withdraws it, 6 pauses, 1 resumes, 7 cancels.
+    pub status: NotificationStatus,
+}
+
+impl Example for NotificationStatusChange {
+    fn example() -> Self {
+        Self {
+            status: NotificationStatus::Paused,
+        }
+    }
+}

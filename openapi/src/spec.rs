@@ -1,0 +1,153 @@
+//! The document, and the API mounted behind it.
+//!
+//! [`yaml`] prints the document from stub ports; the committed `openapi.yaml` must equal it. One
+//! correction is applied to what poem-openapi writes: a field that may be absent may also be null
+//! (that is how serde reads and writes an `Option`), and the document has to say so.
+
+use poem::endpoint::BoxEndpoint;
+use poem_openapi::{ContactObject, LicenseObject, OpenApi, OpenApiService};
+use serde_yaml_ng::{Mapping, Value};
+
+use crate::{
+    api::{
+        DevicesApi, DevicesPort, HealthApi, HealthPort, InternalApi, InternalPort, NotificationsApi,
+        NotificationsPort,
+    },
+    paths::{Around, Bare, LiteralPaths, Operation, in_front, operations as operations_of},
+    stub::Stub,
+};
+
+const DESCRIPTION: &str = "\
+A self-hosted push campaign platform: devices and their properties, notifications for everyone who \
+matches a condition, sent through FCM, APNs and Web Push, with exact counts.
+
+Every JSON answer is one envelope, `{success, result, reason}`; a failure carries \
+`error: {code, fields: [{pointer, message}]}` with a stable code. A field that may be absent may be \
+null. Every answer carries `X-Request-Id`, the caller's own if it sent one.";
+
+const HEADER: &str = "\
+# Generated: run `jraze openapi > openapi/openapi.yaml` or `make generate` after a change.
+";
+
+type Contract<D, N, I, H> = (DevicesApi<D>, NotificationsApi<N>, InternalApi<I>, HealthApi<H>);
+type StubContract = Contract<Stub, Stub, Stub, Stub>;
+
+/// The implementations behind the contract.
+#[derive(Debug)]
+pub struct Ports<D, N, I, H> {
+    /// The device operations.
+    pub devices: D,
+    /// The notification operations.
+    pub notifications: N,
+    /// The workers' operations.
+    pub internal: I,
+    /// The health operations.
+    pub health: H,
+}
+
+/// The whole API as one endpoint: `around` wraps every operation after routing. What no operation
+/// answers comes out as poem's own error; give it to
+/// [`ApiError::from_framework`](crate::dto::ApiError::from_framework).
+pub fn mount<D, N, I, H>(ports: Ports<D, N, I, H>, around: impl Around) -> BoxEndpoint<'static>
+where
+    D: DevicesPort,
+    N: NotificationsPort,
+    I: InternalPort,
+    H: HealthPort,
+{
+    let contract: Contract<D, N, I, H> = (
+        DevicesApi(ports.devices),
+        NotificationsApi(ports.notifications),
+        InternalApi(ports.internal),
+        HealthApi(ports.health),
+    );
+    let service = service(LiteralPaths::new(contract, around));
+    in_front(poem::IntoEndpoint::into_endpoint(service))
+}
+
+/// Every operation of the contract, in the order of the document.
+#[must_use]
+pub fn operations() -> Vec<Operation> {
+    operations_of::<StubContract>()
+}
+
+/// The document as YAML: the same bytes on every machine.
+#[must_use]
+pub fn yaml() -> String {
+    let text = serde_yaml_ng::to_string(&document()).expect("texts, numbers, lists and maps only");
+    format!("{HEADER}{text}")
+}
+
+/// The document as JSON.
+#[must_use]
+pub fn json() -> String {
+    serde_json::to_string(&document()).expect("every key of the document is a text")
+}
+
+/// A page with interactive docs, complete in itself.
+#[must_use]
+pub fn docs_html() -> String {
+    let service = stub_service();
+    // The page embeds the document in a script; a `</` inside a text would end it.
+    let ours = json().replace("</", "<\\/");
+    service.swagger_ui_html().replace(&service.spec(), &ours)
+}
+
+fn stub_service() -> OpenApiService<LiteralPaths<StubContract>, ()> {
+    let contract = (
+        DevicesApi(Stub),
+        NotificationsApi(Stub),
+        InternalApi(Stub),
+        HealthApi(Stub),
+    );
+    service(LiteralPaths::new(contract, Bare))
+}
+
+fn service<A: OpenApi>(api: LiteralPaths<A>) -> OpenApiService<LiteralPaths<A>, ()> {
+    OpenApiService::new(api, "jraze", env!("CARGO_PKG_VERSION"))
+        .description(DESCRIPTION)
+        .contact(ContactObject::new().url(env!("CARGO_PKG_REPOSITORY")))
+        .license(LicenseObject::new(env!("CARGO_PKG_LICENSE")))
+        .server("/")
+}
+
+fn document() -> Value {
+    // By way of YAML: its maps keep the order in which the operations and fields are declared.
+    let mut document: Value =
+        serde_yaml_ng::from_str(&stub_service().spec_yaml()).expect("poem-openapi writes YAML");
+    let schemas = document
+        .get_mut("components")
+        .and_then(|components| components.get_mut("schemas"))
+        .and_then(Value::as_mapping_mut);
+    for (_, schema) in schemas.into_iter().flatten() {
+        allow_null_where_absent_is_allowed(schema);
+    }
+    document
+}
+
+/// OpenAPI 3.0 knows no `null` type and ignores what stands beside a `$ref`.
+fn allow_null_where_absent_is_allowed(schema: &mut Value) {
+    let required = schema
+        .get("required")
+        .and_then(Value::as_sequence)
+        .cloned()
+        .unwrap_or_default();
+    let Some(properties) = schema.get_mut("properties").and_then(Value::as_mapping_mut) else {
+        return;
+    };
+    for (name, property) in properties {
+        let Some(fields) = property.as_mapping_mut() else {
+            continue;
+        };
+        if required.contains(name) || fields.contains_key("default") {
+            continue;
+        }
+        if fields.contains_key("$ref") {
+            let reference = std::mem::take(fields);
+            fields.insert("allOf".into(), Value::Sequence(vec![Value::Mapping(reference)]));
+        }
+        if fields != &Mapping::new() {
+            fields.insert("nullable".into(), true.into());
+        }
+    }
+}
