@@ -96,6 +96,14 @@ fn is_media_type(request: &Request, accepts: impl Fn(&str) -> bool) -> bool {
 /// `malformed_json` (400) when it is not JSON, `invalid_body` (400, with a pointer) when it is not
 /// of the expected shape.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // serde would read `[..]` as an object's fields in their order; nobody means that.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(ApiError::invalid(
+            "invalid_body",
+            "",
+            "expected an object, not a list",
+        ));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer(error.path());

@@ -121,8 +121,26 @@ fn document() -> Value {
         .and_then(Value::as_mapping_mut);
     for (_, schema) in schemas.into_iter().flatten() {
         allow_null_where_absent_is_allowed(schema);
+        if let Some(example) = schema.get_mut("example") {
+            sort(example);
+        }
     }
     document
+}
+
+/// The order of an example's fields would else hang on a feature of serde_json that any crate of
+/// the build may switch on.
+fn sort(example: &mut Value) {
+    match example {
+        Value::Mapping(fields) => {
+            let mut sorted: Vec<(Value, Value)> = std::mem::take(fields).into_iter().collect();
+            sorted.sort_by(|(one, _), (other, _)| one.as_str().cmp(&other.as_str()));
+            sorted.iter_mut().for_each(|(_, value)| sort(value));
+            fields.extend(sorted);
+        }
+        Value::Sequence(items) => items.iter_mut().for_each(sort),
+        _ => {}
+    }
 }
 
 /// OpenAPI 3.0 knows no `null` type and ignores what stands beside a `$ref`.

@@ -1,5 +1,7 @@
 //! The printed document: current, complete, and about exactly the paths of the contract.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use std::collections::BTreeSet;
 
 use serde_yaml_ng::Value;

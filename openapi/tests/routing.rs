@@ -1,5 +1,7 @@
 //! The router, with stub ports: literal paths, encoded names, refusals.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use std::sync::{Arc, Mutex};
 
 use jraze_openapi::{
@@ -62,7 +64,9 @@ async fn every_operation_of_the_document_is_routed_and_answers_an_envelope() {
 }
 
 /// Notes which operation was reached and with which path parameter.
-struct Noting(Arc<Mutex<Vec<(String, Option<String>)>>>);
+struct Noting(Arc<Mutex<Vec<Reached>>>);
+
+type Reached = (String, Option<String>);
 
 impl Around for Noting {
     fn around(&self, operation: Operation, endpoint: BoxEndpoint<'static>) -> BoxEndpoint<'static> {

@@ -191,10 +191,6 @@ impl<P: DevicesPort> DevicesApi<P> {
         method = "get",
         operation_id = "list_device_notifications"
     )]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one for each query parameter of the contract"
-    )]
     async fn history(
         &self,
         caller: Caller,
