@@ -1,1 +1,70 @@
-//! jraze-result-worker
+//! The result worker: folds finished windows into exact counts and closes campaigns.
+//!
+//! [`collect`] is the whole of it: take settled windows, take dead tokens out of audiences, raise the
+//! counts through the API server's internal endpoint with each window's id as batch id, and move a
+//! campaign to SENT when nothing of it is open.
+
+mod collect;
+mod settings;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jraze_openapi::client::InternalClient;
+use jraze_runtime::backoff::{Backoff, jittered};
+use jraze_runtime::clock::Clock;
+use jraze_runtime::lifecycle::Lifecycle;
+use jraze_storage::Store;
+use jraze_storage::devices::Devices;
+use jraze_storage::dispatch::{Units, Windows};
+use jraze_storage::notifications::Notifications;
+use jraze_storage::tallies::Tallies;
+
+pub use collect::CollectError;
+pub use settings::Settings;
+
+/// What a result worker works with.
+#[derive(Debug)]
+pub struct Dependencies {
+    /// The database.
+    pub store: Store,
+    /// The API server's internal endpoints.
+    pub api: InternalClient,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+const AFTER_FAILURE: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
+
+/// Collects until the soft stop.
+pub async fn run(settings: Settings, with: Dependencies, lifecycle: Lifecycle) {
+    let Dependencies { store, api, clock } = with;
+    let collector = collect::Collector {
+        notifications: Notifications::new(&store),
+        units: Units::new(&store),
+        windows: Windows::new(&store),
+        tallies: Tallies::new(&store),
+        devices: Devices::new(&store),
+        api,
+        clock,
+        windows_per_call: i64::from(settings.windows_per_call.clamp(1, 500)),
+        retention: settings.retention.get().clamp(Duration::from_secs(60), Duration::from_secs(30 * 86_400)),
+    };
+    let poll = settings.poll.get().clamp(Duration::from_millis(20), Duration::from_secs(10));
+    let mut failures = 0;
+    while !lifecycle.stopping().is_cancelled() {
+        let wait = match collector.round().await {
+            Ok(true) => Duration::ZERO,
+            Ok(false) => jittered(poll, &mut rand::rng()),
+            Err(error) => {
+                let wait = AFTER_FAILURE.delay(failures, &mut rand::rng());
+                failures += 1;
+                tracing::warn!(%error, ?wait, "collecting results failed, trying again");
+                lifecycle.stopping().run_until_cancelled(tokio::time::sleep(wait)).await;
+                continue;
+            }
+        };
+        failures = 0;
+        lifecycle.stopping().run_until_cancelled(tokio::time::sleep(wait)).await;
+    }
+}

@@ -65,6 +65,12 @@ impl UnitId {
         Self(format!("{window}:r{attempt}"))
     }
 
+    /// The unit that carries on what `window` could not send through no fault of the deliveries; the
+    /// attempt stays the same.
+    pub fn requeue(window: &WindowId) -> Self {
+        Self(format!("{window}:q"))
+    }
+
     /// An id read back from storage.
     pub fn from_stored(text: String) -> Self {
         Self(text)

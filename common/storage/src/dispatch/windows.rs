@@ -1,0 +1,394 @@
+//! Windows: what was claimed together, and what became of each device in it.
+
+use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt as _;
+use jraze_domain::device::{DevicePlatform, SendPlatform};
+use jraze_domain::dispatch::{Delivery, Tally};
+use jraze_domain::ids::{AppId, DeviceId, NotificationId, UnitId, WindowId};
+use mongodb::Collection;
+use mongodb::bson::{self, Binary, Document, doc};
+use serde::{Deserialize, Serialize};
+
+use crate::Store;
+use crate::error::{StorageError, is_duplicate_key};
+use crate::packing;
+use crate::time::{read, stored};
+
+use super::units::{Fenced, Unit};
+
+/// The name of the collection.
+pub(crate) const COLLECTION: &str = "windows";
+
+/// How far a window is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowState {
+    /// Its devices may have been sent to; nothing is known yet.
+    Claimed,
+    /// Every device has its result.
+    Recorded,
+    /// Its sends are logged and its retries written.
+    Settled,
+    /// Its counts are in the totals.
+    Folded,
+}
+
+impl WindowState {
+    const ALL: [Self; 4] = [Self::Claimed, Self::Recorded, Self::Settled, Self::Folded];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Claimed => "claimed",
+            Self::Recorded => "recorded",
+            Self::Settled => "settled",
+            Self::Folded => "folded",
+        }
+    }
+}
+
+/// One device of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimedDevice {
+    /// Which.
+    pub id: DeviceId,
+    /// What it is.
+    pub device_platform: DevicePlatform,
+    /// Who reaches it.
+    pub send_platform: SendPlatform,
+    /// What became of it.
+    pub delivery: Delivery,
+}
+
+/// A window, unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// Which.
+    pub id: WindowId,
+    /// Its place in the unit, from 0.
+    pub sequence: u32,
+    /// Under which lease it was claimed or taken over.
+    pub epoch: i64,
+    /// How far it is.
+    pub state: WindowState,
+    /// Its devices.
+    pub devices: Vec<ClaimedDevice>,
+    /// Tokens of it that the provider declared dead.
+    pub gone: Vec<GoneToken>,
+}
+
+/// A token that its provider declared dead, for the result worker to take out of audiences.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoneToken {
+    /// Whose.
+    pub device: DeviceId,
+    /// Which token: a registration of another one is not touched.
+    pub token_hash: [u8; 32],
+    /// A registration after this is not touched either: the provider's own time of death, or when the
+    /// request left.
+    pub registered_before: DateTime<Utc>,
+}
+
+impl Window {
+    /// The ids of the devices that came to `delivery`.
+    pub fn ids_with(&self, which: impl Fn(Delivery) -> bool) -> Vec<DeviceId> {
+        self.devices.iter().filter(|device| which(device.delivery)).map(|device| device.id).collect()
+    }
+
+    /// What it adds to the totals.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for device in &self.devices {
+            tally.add(device.device_platform, device.send_platform, device.delivery);
+        }
+        tally
+    }
+}
+
+/// A settled window waiting to be counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// Which; also the batch id of its counts.
+    pub id: WindowId,
+    /// What it adds.
+    pub tally: Tally,
+    /// Tokens to take out of audiences.
+    pub gone: Vec<GoneToken>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct GoneDocument {
+    device: i64,
+    token_hash: Binary,
+    registered_before: bson::DateTime,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct WindowDocument {
+    #[serde(rename = "_id")]
+    id: String,
+    app_id: i32,
+    notification_id: i64,
+    unit_id: String,
+    sequence: i32,
+    epoch: i64,
+    state: String,
+    devices: Binary,
+    /// Per device: the device's platform in the low four bits, the provider's in the high four.
+    platforms: Binary,
+    /// Per device: [`Delivery::byte`].
+    results: Binary,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gone: Vec<GoneDocument>,
+}
+
+/// The repository of windows.
+#[derive(Debug, Clone)]
+pub struct Windows {
+    collection: Collection<WindowDocument>,
+}
+
+impl Windows {
+    /// Over the store's collection.
+    pub fn new(store: &Store) -> Self {
+        Self { collection: store.collection(COLLECTION) }
+    }
+
+    /// Inserts the next window of a unit. It is no claim before [`super::Units::advance`] says so.
+    ///
+    /// A window of the same id is there only when an earlier holder of the unit inserted it and never
+    /// claimed it: nothing of it was sent, and it is replaced.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer; the inner error when a later holder's window
+    /// stands there.
+    pub async fn insert(
+        &self,
+        unit: &Unit,
+        sequence: u32,
+        devices: Vec<ClaimedDevice>,
+    ) -> Result<Result<Window, Fenced>, StorageError> {
+        let window = Window {
+            id: WindowId::new(&unit.id, sequence),
+            sequence,
+            epoch: unit.epoch,
+            state: WindowState::Claimed,
+            devices,
+            gone: Vec::new(),
+        };
+        let document = WindowDocument::of(&window, unit.app, unit.notification, &unit.id);
+        let older = doc! { "_id": window.id.as_str(), "epoch": { "$lt": unit.epoch } };
+        match self.collection.replace_one(older, document).upsert(true).await {
+            Ok(_) => Ok(Ok(window)),
+            Err(error) if is_duplicate_key(&error) => Ok(Err(Fenced)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The windows of a unit that an earlier holder left before they were settled, taken over under
+    /// this unit's epoch so that the earlier holder can no longer write them.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer or a document is corrupt.
+    pub async fn take_over(&self, unit: &Unit) -> Result<Vec<Window>, StorageError> {
+        let unsettled = doc! {
+            "unit_id": unit.id.as_str(),
+            "sequence": { "$lt": i32::try_from(unit.next_sequence).unwrap_or(i32::MAX) },
+            "state": { "$in": [WindowState::Claimed.name(), WindowState::Recorded.name()] },
+        };
+        let mut older = unsettled.clone();
+        older.insert("epoch", doc! { "$lt": unit.epoch });
+        self.collection.update_many(older, doc! { "$set": { "epoch": unit.epoch } }).await?;
+        let mut held = unsettled;
+        held.insert("epoch", unit.epoch);
+        let mut cursor = self.collection.find(held).sort(doc! { "sequence": 1 }).await?;
+        let mut windows = Vec::new();
+        while let Some(document) = cursor.try_next().await? {
+            windows.push(document.read()?);
+        }
+        Ok(windows)
+    }
+
+    /// Writes what became of every device.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer; the inner error when the unit was taken over.
+    pub async fn record(&self, window: &Window) -> Result<Result<(), Fenced>, StorageError> {
+        let results = window.devices.iter().map(|device| device.delivery.byte()).collect();
+        let mut set = doc! { "results": packing::binary(results), "state": WindowState::Recorded.name() };
+        if !window.gone.is_empty() {
+            let gone: Vec<GoneDocument> = window.gone.iter().map(GoneDocument::from).collect();
+            set.insert("gone", bson::serialize_to_bson(&gone).map_err(StorageError::encode)?);
+        }
+        self.step(window, WindowState::Claimed, set).await
+    }
+
+    /// Its sends are logged and its retries written.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub async fn settle(&self, window: &Window) -> Result<Result<(), Fenced>, StorageError> {
+        self.step(window, WindowState::Recorded, doc! { "state": WindowState::Settled.name() }).await
+    }
+
+    async fn step(
+        &self,
+        window: &Window,
+        from: WindowState,
+        set: Document,
+    ) -> Result<Result<(), Fenced>, StorageError> {
+        let filter = doc! { "_id": window.id.as_str(), "epoch": window.epoch, "state": from.name() };
+        let matched = self.collection.update_one(filter, doc! { "$set": set }).await?.matched_count;
+        Ok(if matched == 1 { Ok(()) } else { Err(Fenced) })
+    }
+
+    /// Up to `limit` settled windows of a campaign whose counts are not in the totals yet.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer or a document is corrupt.
+    pub async fn settled(
+        &self,
+        notification: NotificationId,
+        limit: i64,
+    ) -> Result<Vec<Settled>, StorageError> {
+        let mut cursor = self.collection.find(settled_of(notification)).limit(limit).await?;
+        let mut settled = Vec::new();
+        while let Some(document) = cursor.try_next().await? {
+            let window = document.read()?;
+            settled.push(Settled { tally: window.tally(), id: window.id, gone: window.gone });
+        }
+        Ok(settled)
+    }
+
+    /// The campaigns that have windows waiting to be counted, whatever state they are in.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn uncounted(&self) -> Result<Vec<NotificationId>, StorageError> {
+        let filter = doc! { "state": WindowState::Settled.name() };
+        let found = self.collection.distinct("notification_id", filter).await?;
+        Ok(found.iter().filter_map(bson::Bson::as_i64).map(NotificationId).collect())
+    }
+
+    /// The counts of these windows are in the totals.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn folded(&self, windows: &[Settled]) -> Result<(), StorageError> {
+        let ids: Vec<&str> = windows.iter().map(|window| window.id.as_str()).collect();
+        self.collection
+            .update_many(
+                doc! { "_id": { "$in": ids }, "state": WindowState::Settled.name() },
+                doc! { "$set": { "state": WindowState::Folded.name() } },
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Whether settled windows of a campaign wait to be counted.
+    ///
+    /// Asked after its last unit is done: by then every claimed window is settled, and one that is still
+    /// `claimed` was never claimed by its unit (rule 2 of [`super`]) and counts for nothing.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn any_settled(&self, notification: NotificationId) -> Result<bool, StorageError> {
+        Ok(self.collection.find_one(settled_of(notification)).await?.is_some())
+    }
+
+    /// Lets the windows of a settled campaign expire at `at`.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn expire(&self, notification: NotificationId, at: DateTime<Utc>) -> Result<(), StorageError> {
+        self.collection
+            .update_many(
+                doc! { "notification_id": notification.0 },
+                doc! { "$set": { "expire_at": stored(at) } },
+            )
+            .await?;
+        Ok(())
+    }
+}
+
+fn settled_of(notification: NotificationId) -> Document {
+    doc! { "notification_id": notification.0, "state": WindowState::Settled.name() }
+}
+
+impl From<&GoneToken> for GoneDocument {
+    fn from(gone: &GoneToken) -> Self {
+        Self {
+            device: i64::try_from(gone.device.0).unwrap_or(i64::MAX),
+            token_hash: packing::binary(gone.token_hash.to_vec()),
+            registered_before: stored(gone.registered_before),
+        }
+    }
+}
+
+impl GoneDocument {
+    fn read(self) -> Option<GoneToken> {
+        Some(GoneToken {
+            device: DeviceId(u64::try_from(self.device).ok()?),
+            token_hash: self.token_hash.bytes.try_into().ok()?,
+            registered_before: read(self.registered_before),
+        })
+    }
+}
+
+impl WindowDocument {
+    fn of(window: &Window, app: AppId, notification: NotificationId, unit: &UnitId) -> Self {
+        let ids: Vec<DeviceId> = window.devices.iter().map(|device| device.id).collect();
+        let platforms = window
+            .devices
+            .iter()
+            .map(|device| device.device_platform.number() | (device.send_platform.number() << 4))
+            .collect();
+        let results = window.devices.iter().map(|device| device.delivery.byte()).collect();
+        Self {
+            id: window.id.to_string(),
+            app_id: i32::from(app.0),
+            notification_id: notification.0,
+            unit_id: unit.to_string(),
+            sequence: i32::try_from(window.sequence).unwrap_or(i32::MAX),
+            epoch: window.epoch,
+            state: window.state.name().to_owned(),
+            devices: packing::binary(packing::pack_ids(&ids)),
+            platforms: packing::binary(platforms),
+            results: packing::binary(results),
+            gone: Vec::new(),
+        }
+    }
+
+    fn read(self) -> Result<Window, StorageError> {
+        let id = self.id;
+        let corrupt = |field: &'static str| StorageError::corrupt(COLLECTION, field, &id);
+        let ids = packing::unpack_ids(&self.devices.bytes).ok_or_else(|| corrupt("devices"))?;
+        let (platforms, results) = (&self.platforms.bytes, &self.results.bytes);
+        if platforms.len() != ids.len() || results.len() != ids.len() {
+            return Err(corrupt("results"));
+        }
+        let device = |((id, platforms), result): ((DeviceId, &u8), &u8)| {
+            Some(ClaimedDevice {
+                id,
+                device_platform: DevicePlatform::from_number(i64::from(platforms & 0x0F))?,
+                send_platform: SendPlatform::from_number(i64::from(platforms >> 4))?,
+                delivery: Delivery::from_byte(*result)?,
+            })
+        };
+        let devices: Option<Vec<_>> = ids.into_iter().zip(platforms).zip(results).map(device).collect();
+        Ok(Window {
+            sequence: u32::try_from(self.sequence).map_err(|_| corrupt("sequence"))?,
+            epoch: self.epoch,
+            state: WindowState::ALL
+                .into_iter()
+                .find(|state| state.name() == self.state)
+                .ok_or_else(|| corrupt("state"))?,
+            devices: devices.ok_or_else(|| corrupt("results"))?,
+            gone: self
+                .gone
+                .into_iter()
+                .map(GoneDocument::read)
+                .collect::<Option<_>>()
+                .ok_or_else(|| corrupt("gone"))?,
+            id: WindowId::from_stored(id),
+        })
+    }
+}

@@ -1,0 +1,207 @@
+//! Notifications: drafts, launched campaigns and their totals, one document each.
+//!
+//! The document of a launched notification is also the outbox of its campaign: QUEUED *is* the message
+//! to the planner, and there is no second enqueue that could be lost. Every change of state is one
+//! compare-and-set on the state it starts from ([`Notifications::transition`]); `version` guards edits.
+//!
+//! Who writes: the API server (people's edits, planner) and, only LAUNCHED to SENT, the result worker.
+//! Totals are never incremented here: see [`crate::tallies`].
+
+mod document;
+mod listing;
+mod planning;
+
+use chrono::{DateTime, Utc};
+use jraze_domain::campaign::{Draft, Event, Notification, Status};
+use jraze_domain::ids::{AppId, NotificationId, NotificationUuid};
+use mongodb::Collection;
+use mongodb::bson::{Document, doc};
+use mongodb::options::ReturnDocument;
+
+use crate::error::{StorageError, is_duplicate_key};
+use crate::time::stored;
+use crate::{Store, counters::Counters};
+
+pub(crate) use document::{NotificationDocument, TallyDocument};
+pub use listing::{NotificationOrder, NotificationPage};
+pub use planning::{Claimed, PlannerLease};
+
+/// The name of the collection.
+pub(crate) const COLLECTION: &str = "notifications";
+
+/// How a caller names a notification: the contract takes either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotificationRef {
+    /// By its public name.
+    Uuid(NotificationUuid),
+    /// By its number.
+    Id(NotificationId),
+}
+
+impl NotificationRef {
+    /// Reads what stands in a path; `None` when it is neither a UUID nor a positive number.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.parse::<i64>() {
+            Ok(id) if id > 0 => Some(Self::Id(NotificationId(id))),
+            Ok(_) => None,
+            Err(_) => uuid::Uuid::try_parse(text).ok().map(|uuid| Self::Uuid(NotificationUuid(uuid))),
+        }
+    }
+
+    fn filter(self) -> Document {
+        match self {
+            Self::Uuid(uuid) => doc! { "_id": uuid.to_string() },
+            Self::Id(id) => doc! { "id": id.0 },
+        }
+    }
+}
+
+/// What came of asking for a change of state.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Transition {
+    /// It was made; this is the notification after it.
+    Made(Box<Notification>),
+    /// The notification is in a state from which the event cannot happen.
+    Refused {
+        /// That state.
+        found: Status,
+    },
+    /// There is no such notification in this app.
+    Missing,
+}
+
+/// The repository of notifications.
+#[derive(Debug, Clone)]
+pub struct Notifications {
+    collection: Collection<NotificationDocument>,
+    counters: Counters,
+}
+
+impl Notifications {
+    /// Over the store's collection.
+    pub fn new(store: &Store) -> Self {
+        Self { collection: store.collection(COLLECTION), counters: Counters::new(store) }
+    }
+
+    /// Keeps a new draft.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn add(
+        &self,
+        app: AppId,
+        uuid: NotificationUuid,
+        draft: &Draft,
+        now: DateTime<Utc>,
+    ) -> Result<Notification, StorageError> {
+        let id = NotificationId(self.counters.next("notification").await? as i64);
+        let document = NotificationDocument::draft(id, uuid, app, draft, now);
+        match self.collection.insert_one(&document).await {
+            Ok(_) => document.read(),
+            Err(error) if is_duplicate_key(&error) => Err(StorageError::Conflict { what: "notification uuid" }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// One notification of an app.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer or the document is corrupt.
+    pub async fn lookup(
+        &self,
+        app: AppId,
+        which: NotificationRef,
+    ) -> Result<Option<Notification>, StorageError> {
+        let mut filter = which.filter();
+        filter.insert("app_id", i32::from(app.0));
+        self.find(filter).await
+    }
+
+    /// One notification of any app: for the roles behind `X-Server-Key`, which serve all apps.
+    ///
+    /// # Errors
+    /// As [`Self::lookup`].
+    pub async fn lookup_anywhere(
+        &self,
+        which: NotificationRef,
+    ) -> Result<Option<Notification>, StorageError> {
+        self.find(which.filter()).await
+    }
+
+    /// Rewrites a draft; refused once it is no draft any more.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn edit(
+        &self,
+        app: AppId,
+        which: NotificationRef,
+        draft: &Draft,
+        now: DateTime<Utc>,
+    ) -> Result<Transition, StorageError> {
+        let mut filter = which.filter();
+        filter.insert("app_id", i32::from(app.0));
+        filter.insert("status", i32::from(Status::Draft.number()));
+        let mut set = document::draft_fields(draft);
+        set.insert("modified_at", stored(now));
+        let update = doc! { "$set": set, "$inc": { "version": 1 } };
+        self.change(app, which, filter, update).await
+    }
+
+    /// Makes `event` happen, if the state machine lets it.
+    ///
+    /// `error` is the stated reason of [`Event::Fail`] and ignored otherwise.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn transition(
+        &self,
+        app: AppId,
+        which: NotificationRef,
+        event: Event,
+        error: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<Transition, StorageError> {
+        let sources: Vec<i32> = Status::sources(event).map(|status| i32::from(status.number())).collect();
+        let mut filter = which.filter();
+        filter.insert("app_id", i32::from(app.0));
+        filter.insert("status", doc! { "$in": sources });
+        let to = event.target();
+        let mut set = doc! { "status": i32::from(to.number()), "modified_at": stored(now) };
+        if event == Event::Launch {
+            set.insert("launched_at", stored(now));
+        }
+        if event == Event::Fail {
+            set.insert("error", error.unwrap_or_default());
+        }
+        if to.is_terminal() {
+            set.insert("finished_at", stored(now));
+        }
+        self.change(app, which, filter, doc! { "$set": set, "$inc": { "version": 1 } }).await
+    }
+
+    async fn change(
+        &self,
+        app: AppId,
+        which: NotificationRef,
+        filter: Document,
+        update: Document,
+    ) -> Result<Transition, StorageError> {
+        let changed = self
+            .collection
+            .find_one_and_update(filter, update)
+            .return_document(ReturnDocument::After)
+            .await?;
+        if let Some(document) = changed {
+            return Ok(Transition::Made(Box::new(document.read()?)));
+        }
+        Ok(match self.lookup(app, which).await? {
+            Some(found) => Transition::Refused { found: found.status },
+            None => Transition::Missing,
+        })
+    }
+
+    async fn find(&self, filter: Document) -> Result<Option<Notification>, StorageError> {
+        self.collection.find_one(filter).await?.map(NotificationDocument::read).transpose()
+    }
+}

@@ -1,0 +1,129 @@
+//! Counting one campaign's settled windows, and closing it when nothing is open.
+//!
+//! Any number of result workers may do this at once: a window's counts go into the totals under the
+//! window's id, so the second report of it changes nothing, and closing is one compare-and-set.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jraze_domain::campaign::{Event, Notification, Status};
+use jraze_domain::dispatch::Tally;
+use jraze_domain::ids::NotificationId;
+use jraze_openapi::client::{ClientError, InternalClient};
+use jraze_openapi::dto::{Outcomes, SentBatch, SentIncrease};
+use jraze_runtime::clock::Clock;
+use jraze_storage::StorageError;
+use jraze_storage::devices::Devices;
+use jraze_storage::dispatch::{Settled, Units, Windows};
+use jraze_storage::notifications::{NotificationRef, Notifications};
+use jraze_storage::tallies::Tallies;
+
+/// Why a round ended early. The next round does it again.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The database did not do it.
+    #[error("storage: {0}")]
+    Storage(#[from] StorageError),
+    /// The API server did not take the counts.
+    #[error("the API server did not take the counts: {0}")]
+    Api(#[from] ClientError),
+}
+
+/// What collecting needs.
+#[derive(Debug)]
+pub(crate) struct Collector {
+    pub(crate) notifications: Notifications,
+    pub(crate) units: Units,
+    pub(crate) windows: Windows,
+    pub(crate) tallies: Tallies,
+    pub(crate) devices: Devices,
+    pub(crate) api: InternalClient,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) windows_per_call: i64,
+    pub(crate) retention: Duration,
+}
+
+impl Collector {
+    /// One look at everything. Returns whether there was anything to do.
+    ///
+    /// Campaigns are done apart, so that one that cannot be counted does not hold up the others.
+    pub(crate) async fn round(&self) -> Result<bool, CollectError> {
+        let mut worked = false;
+        for id in self.windows.uncounted().await? {
+            match self.count(id).await {
+                Ok(counted) => worked |= counted,
+                Err(error) => tracing::warn!(notification.id = %id, %error, "counting failed, trying again"),
+            }
+        }
+        for notification in self.notifications.launched().await? {
+            worked |= self.close_if_done(&notification).await?;
+        }
+        Ok(worked)
+    }
+
+    async fn count(&self, id: NotificationId) -> Result<bool, CollectError> {
+        let Some(notification) = self.notifications.lookup_anywhere(NotificationRef::Id(id)).await? else {
+            return Ok(false);
+        };
+        let windows = self.windows.settled(id, self.windows_per_call).await?;
+        if windows.is_empty() {
+            return Ok(false);
+        }
+        self.prune(&notification, &windows).await?;
+        let batches = windows.iter().map(batch).collect();
+        let increase = SentIncrease { batches: Some(batches), ..SentIncrease::default() };
+        self.api.increase_sent(notification.uuid.0, &increase).await?;
+        self.windows.folded(&windows).await?;
+        Ok(true)
+    }
+
+    /// Takes dead tokens out of audiences; a token that was registered again since is left alone.
+    async fn prune(&self, notification: &Notification, windows: &[Settled]) -> Result<(), StorageError> {
+        for gone in windows.iter().flat_map(|window| &window.gone) {
+            self.devices
+                .mark_token_dead(notification.app, gone.device, &gone.token_hash, gone.registered_before)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// LAUNCHED to SENT, once every unit is done and every settled window is counted. Units are asked
+    /// first: when none is open, no window can come any more.
+    async fn close_if_done(&self, notification: &Notification) -> Result<bool, CollectError> {
+        let Some(plan) = notification.plan else { return Ok(false) };
+        let progress = self.units.progress(notification.id).await?;
+        if progress.open > 0 || progress.partitions_done < plan.partitions {
+            return Ok(false);
+        }
+        if self.windows.any_settled(notification.id).await? {
+            return Ok(false);
+        }
+        let totals = self.tallies.settle(notification.id, notification.uuid).await?;
+        let now = self.clock.now();
+        let which = NotificationRef::Id(notification.id);
+        self.notifications.transition(notification.app, which, Event::Finish, None, now).await?;
+        let expire_at = now + self.retention;
+        self.windows.expire(notification.id, expire_at).await?;
+        self.units.expire(notification.id, expire_at).await?;
+        tracing::info!(
+            notification.id = %notification.id,
+            sent = totals.sent.total(),
+            settled = totals.settled(),
+            "campaign {} is {}",
+            notification.id,
+            Status::Sent,
+        );
+        Ok(true)
+    }
+}
+
+fn batch(window: &Settled) -> SentBatch {
+    let Tally { sent, unregistered, failed, unknown, skipped, expired, canceled } = window.tally;
+    SentBatch {
+        batch_id: window.id.to_string(),
+        ios: sent.ios,
+        android: sent.android,
+        web: sent.web,
+        outcomes: Some(Outcomes { failed, unregistered, unknown, skipped, expired, canceled }),
+    }
+}

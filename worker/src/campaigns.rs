@@ -1,0 +1,153 @@
+//! The campaigns that are being sent now, as this worker last saw them.
+//!
+//! One small query at a fixed pace serves every unit: whether a campaign still runs, and its message,
+//! rendered once per platform. A campaign that is no longer LAUNCHED is *halted*: units that hold its
+//! [`Campaign`] see that before their next send.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use jraze_domain::campaign::{Notification, Status};
+use jraze_domain::device::{DevicePlatform, SendPlatform};
+use jraze_domain::dispatch::{Delivery, Outcome};
+use jraze_domain::ids::NotificationId;
+use jraze_domain::message::{CollapseId, Push};
+use jraze_providers::{Prepared, ProviderSet};
+use jraze_runtime::lifecycle::Lifecycle;
+use jraze_storage::StorageError;
+use jraze_storage::notifications::{NotificationRef, Notifications};
+
+/// Whether a campaign may be sent from, as last seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Run {
+    /// LAUNCHED.
+    Going = 0,
+    /// PAUSED: what is claimed goes out, nothing new is claimed.
+    Held = 1,
+    /// In a terminal state: nothing more leaves.
+    Over = 2,
+}
+
+/// One campaign, ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Campaign {
+    pub(crate) notification: Notification,
+    /// By who sends and what receives; an error is the outcome of every such device.
+    messages: HashMap<(SendPlatform, DevicePlatform), Result<Prepared, Outcome>>,
+    run: AtomicU8,
+}
+
+impl Campaign {
+    fn new(notification: Notification, providers: &ProviderSet) -> Self {
+        let push = Push {
+            notification: notification.uuid,
+            content: notification.draft.content.clone(),
+            collapse: CollapseId::of(notification.uuid),
+            expires_at: notification.draft.expires_at,
+        };
+        let mut messages = HashMap::new();
+        for by in SendPlatform::ALL {
+            let Some(provider) = providers.get(notification.app, by) else { continue };
+            for on in DevicePlatform::ALL {
+                let prepared = provider
+                    .prepare(&push, on)
+                    .map_err(|error| Outcome::new(Delivery::PayloadRefused, &error.to_string()));
+                messages.insert((by, on), prepared);
+            }
+        }
+        Self { notification, messages, run: AtomicU8::new(Run::Going as u8) }
+    }
+
+    /// The message for a device, or the outcome that stands in for sending it. `None` when this worker
+    /// has no credential for it.
+    pub(crate) fn message(&self, by: SendPlatform, on: DevicePlatform) -> Option<&Result<Prepared, Outcome>> {
+        self.messages.get(&(by, on))
+    }
+
+    pub(crate) fn run(&self) -> Run {
+        match self.run.load(Ordering::Acquire) {
+            0 => Run::Going,
+            1 => Run::Held,
+            _ => Run::Over,
+        }
+    }
+
+    fn set(&self, run: Run) {
+        self.run.store(run as u8, Ordering::Release);
+    }
+}
+
+/// What this worker knows of all campaigns.
+#[derive(Debug)]
+pub(crate) struct Campaigns {
+    notifications: Notifications,
+    providers: Arc<ProviderSet>,
+    known: RwLock<HashMap<NotificationId, Arc<Campaign>>>,
+}
+
+impl Campaigns {
+    pub(crate) fn new(notifications: Notifications, providers: Arc<ProviderSet>) -> Self {
+        Self { notifications, providers, known: RwLock::default() }
+    }
+
+    /// The campaigns to lease work of, starting at a place that moves with `turn` so that none starves.
+    pub(crate) fn going(&self, turn: usize) -> Vec<NotificationId> {
+        let known = self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut ids: Vec<_> =
+            known.iter().filter(|(_, campaign)| campaign.run() == Run::Going).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        if !ids.is_empty() {
+            let places = turn % ids.len();
+            ids.rotate_left(places);
+        }
+        ids
+    }
+
+    pub(crate) fn get(&self, id: NotificationId) -> Option<Arc<Campaign>> {
+        self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&id).cloned()
+    }
+
+    /// Looks again, at a fixed pace, until the soft stop.
+    pub(crate) async fn keep_fresh(&self, every: Duration, lifecycle: &Lifecycle) {
+        loop {
+            if let Err(error) = self.refresh().await {
+                tracing::warn!(%error, "looking up the running campaigns failed");
+            }
+            let slept = lifecycle.stopping().run_until_cancelled(tokio::time::sleep(every)).await;
+            if slept.is_none() {
+                return;
+            }
+        }
+    }
+
+    pub(crate) async fn refresh(&self) -> Result<(), StorageError> {
+        let launched = self.notifications.launched().await?;
+        let mut fresh = HashMap::with_capacity(launched.len());
+        for notification in launched {
+            let id = notification.id;
+            // A launched notification does not change any more, so its rendered message stays good.
+            let campaign =
+                self.get(id).unwrap_or_else(|| Arc::new(Campaign::new(notification, &self.providers)));
+            campaign.set(Run::Going);
+            fresh.insert(id, campaign);
+        }
+        let gone: Vec<_> = {
+            let known = self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+            known.iter().filter(|(id, _)| !fresh.contains_key(id)).map(|(id, c)| (*id, c.clone())).collect()
+        };
+        for (id, campaign) in gone {
+            let found = self.notifications.lookup_anywhere(NotificationRef::Id(id)).await?;
+            if found.is_some_and(|notification| notification.status == Status::Paused) {
+                campaign.set(Run::Held);
+                fresh.insert(id, campaign);
+            } else {
+                campaign.set(Run::Over);
+            }
+        }
+        *self.known.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = fresh;
+        Ok(())
+    }
+}

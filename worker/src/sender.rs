@@ -1,0 +1,134 @@
+//! Sending one window: every device at once, as wide as the provider's connections allow.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use jraze_domain::dispatch::{Delivery, DeviceEffect, Outcome, Scope};
+use jraze_domain::ids::DeviceId;
+use jraze_providers::ProviderSet;
+use jraze_runtime::clock::Clock;
+use jraze_storage::devices::{Target, token_hash};
+use jraze_storage::dispatch::GoneToken;
+
+use crate::campaigns::{Campaign, Run};
+use crate::gates::Gates;
+use crate::source::Place;
+
+/// What one send came to.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) outcome: Outcome,
+    /// When the request left.
+    left_at: DateTime<Utc>,
+    /// Which token was sent to, for answers that concern the token.
+    token_hash: Option<[u8; 32]>,
+}
+
+impl Answer {
+    /// The token to take out of audiences, when the provider declared it dead.
+    pub(crate) fn gone(&self, device: DeviceId) -> Option<GoneToken> {
+        let DeviceEffect::Dead { since } = self.outcome.device else { return None };
+        Some(GoneToken {
+            device,
+            token_hash: self.token_hash?,
+            registered_before: since.unwrap_or(self.left_at),
+        })
+    }
+}
+
+/// Sends windows through the providers.
+#[derive(Debug, Clone)]
+pub(crate) struct Sender {
+    pub(crate) providers: Arc<ProviderSet>,
+    pub(crate) gates: Arc<Gates>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Sender {
+    /// Sends to every place; answers are in the order of `places`.
+    pub(crate) async fn send_all(&self, campaign: &Campaign, places: &[Place]) -> Vec<Answer> {
+        let left_at = self.clock.now();
+        let not_sent = Outcome::new(Delivery::Requeued, "not sent");
+        let mut answers = vec![Answer { outcome: not_sent, left_at, token_hash: None }; places.len()];
+        let mut sends: FuturesUnordered<_> = places
+            .iter()
+            .enumerate()
+            .map(async |(index, place)| (index, self.send(campaign, place).await))
+            .collect();
+        while let Some((index, answer)) = sends.next().await {
+            answers[index] = answer;
+        }
+        answers
+    }
+
+    async fn send(&self, campaign: &Campaign, place: &Place) -> Answer {
+        let left_at = self.clock.now();
+        let target = match place {
+            Place::Device(target) => target,
+            Place::Vanished(_) => {
+                return Answer { outcome: Outcome::new(Delivery::Skipped, ""), left_at, token_hash: None };
+            }
+        };
+        let outcome = match self.before_sending(campaign, target, left_at) {
+            Some(outcome) => outcome,
+            None => self.send_now(campaign, target).await,
+        };
+        let outcome = newer_registration_lives(outcome, target);
+        let dead = matches!(outcome.device, DeviceEffect::Dead { .. });
+        Answer { outcome, left_at, token_hash: dead.then(|| token_hash(&target.token)) }
+    }
+
+    /// The outcome of a send that is not made.
+    fn before_sending(&self, campaign: &Campaign, target: &Target, now: DateTime<Utc>) -> Option<Outcome> {
+        if campaign.run() == Run::Over {
+            return Some(Outcome::new(Delivery::Canceled, ""));
+        }
+        if campaign.notification.draft.expires_at.is_some_and(|expires_at| expires_at <= now) {
+            return Some(Outcome::new(Delivery::Expired, ""));
+        }
+        let credential = (campaign.notification.app, target.send_platform);
+        let wait = self.gates.closed_for(credential, Instant::now())?;
+        Some(Outcome::new(Delivery::Requeued, "credential held").with_hold(Scope::Delivery, Some(wait)))
+    }
+
+    async fn send_now(&self, campaign: &Campaign, target: &Target) -> Outcome {
+        let credential = (campaign.notification.app, target.send_platform);
+        let provider = self.providers.get(credential.0, credential.1);
+        let message = campaign.message(target.send_platform, target.device_platform);
+        let (Some(provider), Some(message)) = (provider, message) else {
+            return Outcome::new(Delivery::Requeued, "no credential")
+                .with_hold(Scope::Delivery, Some(NO_CREDENTIAL_WAIT));
+        };
+        let message = match message {
+            Ok(message) => message,
+            Err(refused) => return refused.clone(),
+        };
+        let outcome = provider.send(message, &target.token).await;
+        match outcome.hold {
+            Some(hold) if hold.scope == Scope::Credential => {
+                self.gates.close(credential, hold.wait, Instant::now());
+            }
+            _ if outcome.delivery == Delivery::Accepted => self.gates.open(credential),
+            _ => {}
+        }
+        outcome
+    }
+}
+
+/// How long a delivery waits for a worker that has a credential for it.
+const NO_CREDENTIAL_WAIT: Duration = Duration::from_secs(30);
+
+/// APNs names the time at which a token died. A device that registered after it is alive: the answer
+/// is about an earlier life of the same token.
+fn newer_registration_lives(mut outcome: Outcome, target: &Target) -> Outcome {
+    if let DeviceEffect::Dead { since: Some(since) } = outcome.device
+        && target.token_registered_at > since
+    {
+        outcome.device = DeviceEffect::Doubtful;
+        outcome.delivery = Delivery::TokenRefused;
+    }
+    outcome
+}

@@ -1,0 +1,84 @@
+//! How a worker is set up.
+
+use std::fmt;
+use std::time::Duration;
+
+use jraze_providers::CredentialSettings;
+use jraze_runtime::config::{HumanDuration, Secret};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// A worker's settings.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Address of the API server whose `/internal` endpoints sends are logged through.
+    pub api_url: String,
+    /// Internal key for those endpoints (`X-Server-Key`).
+    pub internal_key: Secret,
+    /// Units of work that are dispatched at the same time.
+    pub concurrent_units: usize,
+    /// Devices that are claimed, sent and recorded together, 1 to 2000. After a crash, at most this many
+    /// devices for each window in flight are sent to a second time.
+    pub window_devices: usize,
+    /// Windows of one unit in flight at the same time, 1 to 16.
+    pub windows_in_flight: usize,
+    /// How long a lease lasts without a heartbeat, 10s to 10m; another worker takes over after it.
+    pub lease: HumanDuration,
+    /// The time between two looks at which campaigns run, 50ms to 5s. A cancelled or paused campaign
+    /// is noticed after at most this long.
+    pub campaign_refresh: HumanDuration,
+    /// The wait after finding no work, 10ms to 10s.
+    pub idle_wait: HumanDuration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            api_url: "http://127.0.0.1:8080".to_owned(),
+            internal_key: Secret::default(),
+            concurrent_units: 4,
+            window_devices: 500,
+            windows_in_flight: 2,
+            lease: HumanDuration::from_secs(60),
+            campaign_refresh: HumanDuration::from_millis(250),
+            idle_wait: HumanDuration::from_millis(200),
+        }
+    }
+}
+
+/// A setting that is out of its range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("worker.{key} must be between {range}, not {found}")]
+pub struct OutOfRange {
+    key: &'static str,
+    range: String,
+    found: String,
+}
+
+impl Settings {
+    /// Checks the ranges that the fields name.
+    ///
+    /// # Errors
+    /// The first field that is out of its range.
+    pub fn validate(&self) -> Result<(), OutOfRange> {
+        within("concurrent_units", self.concurrent_units, 1, 64)?;
+        within("window_devices", self.window_devices, 1, 2_000)?;
+        within("windows_in_flight", self.windows_in_flight, 1, 16)?;
+        let seconds = Duration::from_secs;
+        let millis = Duration::from_millis;
+        within("lease", self.lease.get(), seconds(10), seconds(600))?;
+        within("campaign_refresh", self.campaign_refresh.get(), millis(50), seconds(5))?;
+        within("idle_wait", self.idle_wait.get(), millis(10), seconds(10))
+    }
+}
+
+fn within<T: PartialOrd + fmt::Debug>(key: &'static str, found: T, min: T, max: T) -> Result<(), OutOfRange> {
+    if found >= min && found <= max {
+        return Ok(());
+    }
+    Err(OutOfRange { key, range: format!("{min:?} and {max:?}"), found: format!("{found:?}") })
+}
+
+/// The push credentials of the apps, a list beside the worker's own settings.
+pub type Credentials = Vec<CredentialSettings>;

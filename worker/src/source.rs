@@ -1,0 +1,147 @@
+//! Where a unit's devices come from: a stretch of the audience, or the list of a retry.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use jraze_domain::campaign::Audience as Whom;
+use jraze_domain::device::{DevicePlatform, SendPlatform, storage_id};
+use jraze_domain::dispatch::{BucketRange, Delivery};
+use jraze_domain::ids::{AppId, DeviceId};
+use jraze_storage::devices::{AudienceQuery, AudienceStream, Devices, Target};
+use jraze_storage::dispatch::{ClaimedDevice, Unit, Work};
+use jraze_storage::{ObjectId, StorageError};
+
+use crate::campaigns::Campaign;
+
+/// One place in a window.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// A device that can be sent to.
+    Device(Target),
+    /// A device that a retry still names, but that has gone or lost its token meanwhile.
+    Vanished(DeviceId),
+}
+
+impl Place {
+    fn id(&self) -> DeviceId {
+        match self {
+            Place::Device(target) => target.id,
+            Place::Vanished(id) => *id,
+        }
+    }
+
+    /// Where it stands in storage order.
+    pub(crate) fn storage_id(&self, app: AppId) -> ObjectId {
+        ObjectId::from_bytes(storage_id(app, self.id()))
+    }
+
+    /// As it is written into a window before sending.
+    pub(crate) fn claimed(&self) -> ClaimedDevice {
+        let (device_platform, send_platform) = match self {
+            Place::Device(target) => (target.device_platform, target.send_platform),
+            Place::Vanished(_) => (DevicePlatform::Unknown, SendPlatform::Unknown),
+        };
+        ClaimedDevice { id: self.id(), device_platform, send_platform, delivery: Delivery::InFlight }
+    }
+}
+
+/// The devices that units draw from.
+#[derive(Debug, Clone)]
+pub(crate) struct Audience {
+    devices: Devices,
+}
+
+impl Audience {
+    pub(crate) fn new(devices: Devices) -> Self {
+        Self { devices }
+    }
+
+    /// The places of these devices, in the order of `ids`.
+    pub(crate) async fn places(&self, app: AppId, ids: &[DeviceId]) -> Result<Vec<Place>, StorageError> {
+        let targets = self.devices.targets_by_ids(app, ids).await?;
+        let mut found: HashMap<DeviceId, Target> =
+            targets.into_iter().map(|target| (target.id, target)).collect();
+        Ok(ids
+            .iter()
+            .map(|id| found.remove(id).map_or(Place::Vanished(*id), Place::Device))
+            .collect())
+    }
+}
+
+/// A unit's devices from its checkpoint on, in storage order.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// The audience is empty.
+    Nobody,
+    /// A cursor over a stretch of the audience.
+    Partition(AudienceStream),
+    /// What is left of a retry's list.
+    Retry {
+        audience: Audience,
+        app: AppId,
+        left: std::vec::IntoIter<DeviceId>,
+    },
+}
+
+impl Source {
+    pub(crate) async fn open(
+        audience: &Audience,
+        campaign: &Campaign,
+        unit: &Unit,
+    ) -> Result<Self, StorageError> {
+        match &unit.work {
+            Work::Partition(range) => Self::partition(audience, campaign, unit, *range).await,
+            Work::Retry(devices) => {
+                let claimed = unit.checkpoint;
+                let left: Vec<DeviceId> = devices
+                    .iter()
+                    .copied()
+                    .filter(|id| claimed.is_none_or(|last| storage_id(unit.app, *id) > last.bytes()))
+                    .collect();
+                Ok(Self::Retry { audience: audience.clone(), app: unit.app, left: left.into_iter() })
+            }
+        }
+    }
+
+    async fn partition(
+        audience: &Audience,
+        campaign: &Campaign,
+        unit: &Unit,
+        range: BucketRange,
+    ) -> Result<Self, StorageError> {
+        let notification = &campaign.notification;
+        let condition = match &notification.draft.audience {
+            Whom::Nobody => return Ok(Self::Nobody),
+            Whom::All => None,
+            Whom::Matching { condition, .. } => Some(condition),
+        };
+        let (upper, now): (DeviceId, DateTime<Utc>) = match notification.plan {
+            Some(plan) => (DeviceId(plan.audience_upper_id), plan.evaluated_at),
+            None => return Ok(Self::Nobody),
+        };
+        let query =
+            AudienceQuery { app: unit.app, condition, now, buckets: range, upper, after: unit.checkpoint };
+        Ok(Self::Partition(audience.devices.stream(query).await?))
+    }
+
+    /// The next window, empty at the end.
+    pub(crate) async fn next_window(&mut self, size: usize) -> Result<Vec<Place>, StorageError> {
+        match self {
+            Source::Nobody => Ok(Vec::new()),
+            Source::Partition(stream) => {
+                let mut window = Vec::with_capacity(size);
+                while window.len() < size {
+                    match stream.next().await? {
+                        Some(target) => window.push(Place::Device(target)),
+                        None => break,
+                    }
+                }
+                Ok(window)
+            }
+            Source::Retry { audience, app, left } => {
+                let ids: Vec<DeviceId> = left.by_ref().take(size).collect();
+                audience.places(*app, &ids).await
+            }
+        }
+    }
+}
