@@ -50,10 +50,29 @@ pub fn load<T>(
 where
     T: DeserializeOwned + JsonSchema,
 {
+    load_over(Table::new(), file, env, overrides)
+}
+
+/// Like [`load`], with other defaults: `base` lies above those of the code and below the file.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_over<T>(
+    base: Table,
+    file: Option<&Path>,
+    env: impl Iterator<Item = (String, String)>,
+    overrides: Table,
+) -> Result<T, ConfigError>
+where
+    T: DeserializeOwned + JsonSchema,
+{
     let root = schemars::schema_for!(T).to_value();
     let schema = SchemaView::new(&root);
 
-    let mut layers = Vec::with_capacity(3);
+    let mut layers = vec![Layer {
+        origin: Origin::Default,
+        table: base,
+    }];
     if let Some(path) = file {
         layers.push(Layer::from_file(path)?);
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 /// A password, key or address with a password in it. `Debug` shows that it is set, never what it
 /// is; there is no `Display` and no `Serialize`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
