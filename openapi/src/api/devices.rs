@@ -98,7 +98,7 @@ impl<P: DevicesPort> DevicesApi<P> {
     ///
     /// Creates the device, or brings it up to date, by its `external_id`. The `id` and the
     /// `random_bucket` are assigned once. A push token belongs to one device of the app: the newest
-    /// registration takes it from the older one. A client key may register a new device, or the one
+    /// registration takes it from the older one. What a registration does not name stays as it was. A client key may register a new device, or the one
     /// whose secret it shows.
     #[oai(path = "/devices", method = "put", operation_id = "put_device")]
     async fn put(&self, caller: Caller, device: Body<DeviceUpsert>) -> Reply<Device, Writes> {
@@ -197,7 +197,7 @@ impl<P: DevicesPort> DevicesApi<P> {
         /// The name your systems give the device.
         #[oai(example = "external_id_example")]
         external_id: Path<String>,
-        /// Only these kinds of events, separated by commas: `sent`.
+        /// Only these kinds of events, separated by commas: `sent`, `failed`.
         events: Query<Option<String>>,
         /// The order, separated by commas: `id`, `created_at`, with `-` in front for descending.
         order_bys: Query<Option<String>>,

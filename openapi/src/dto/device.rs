@@ -15,7 +15,8 @@ use super::{
     time::Timestamp,
 };
 
-/// A registration: creates the device, or brings it up to date.
+/// A registration: creates the device, or brings it up to date. What it does not name stays as it
+/// was (and is unknown on a new device).
 #[derive(Clone, PartialEq, Object, Serialize, Deserialize)]
 #[oai(example)]
 #[serde(deny_unknown_fields)]
@@ -23,27 +24,38 @@ pub struct DeviceUpsert {
     /// The name your systems give the device; any text of 1 to 256 bytes.
     #[oai(validator(min_length = 1, max_length = 256))]
     pub external_id: String,
-    /// The token of the provider; null for a device that cannot be sent to. A token belongs to one
-    /// device of an app: the newest registration takes it from the older one.
+    /// The token of the provider; null removes it. A token belongs to one device of an app: the
+    /// newest registration takes it from the older one.
     #[oai(validator(min_length = 1, max_length = 4096))]
-    #[serde(default)]
-    pub push_token: Option<String>,
+    #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub push_token: Option<Option<String>>,
     /// Which provider issued the token.
-    pub send_platform: SendPlatform,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_platform: Option<SendPlatform>,
     /// What kind of device it is.
-    pub device_platform: DevicePlatform,
-    /// A BCP 47 language tag, like `de-CH`. Left as it was when absent.
-    #[oai(validator(max_length = 35))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_platform: Option<DevicePlatform>,
+    /// A BCP 47 language tag, like `de-CH`.
+    #[oai(validator(max_length = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
-    /// An IANA time zone, like `Europe/Zurich`. Left as it was when absent.
+    /// An IANA time zone, like `Europe/Zurich`.
     #[oai(validator(max_length = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
-    /// The version of the app, like `4.10.2`. Left as it was when absent.
+    /// The version of the app, like `4.10.2`.
     #[oai(validator(max_length = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_version: Option<String>,
+}
+
+/// Tells a null (`Some(None)`) from a field that is not there (`None`, by the default).
+pub(super) fn named<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
 }
 
 impl fmt::Debug for DeviceUpsert {
@@ -60,9 +72,9 @@ impl Example for DeviceUpsert {
     fn example() -> Self {
         Self {
             external_id: "user-42".to_owned(),
-            push_token: Some("dQw4w9WgXcQ:APA91bExample".to_owned()),
-            send_platform: SendPlatform::Fcm,
-            device_platform: DevicePlatform::Android,
+            push_token: Some(Some("dQw4w9WgXcQ:APA91bExample".to_owned())),
+            send_platform: Some(SendPlatform::Fcm),
+            device_platform: Some(DevicePlatform::Android),
             locale: Some("de-CH".to_owned()),
             time_zone: Some("Europe/Zurich".to_owned()),
             app_version: Some("4.10.2".to_owned()),
@@ -235,7 +247,7 @@ pub struct DeviceEvent {
     pub id: i64,
     /// The notification, as it stands today.
     pub notification: Notification,
-    /// What happened: `sent` today; `received` and `opened` as apps come to report them.
+    /// What happened: `sent`, or `failed`.
     pub event: String,
     /// When.
     pub created_at: Timestamp,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    device::DeviceUpsert,
+    device::{DeviceUpsert, named},
     enums::{DevicePlatform, SendPlatform},
     property::PropertyValue,
 };
@@ -21,16 +21,18 @@ pub struct ImportLine {
     /// The name your systems give the device.
     #[oai(validator(min_length = 1, max_length = 256))]
     pub external_id: String,
-    /// The token of the provider.
+    /// The token of the provider; null removes it.
     #[oai(validator(min_length = 1, max_length = 4096))]
-    #[serde(default)]
-    pub push_token: Option<String>,
+    #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub push_token: Option<Option<String>>,
     /// Which provider issued the token.
-    pub send_platform: SendPlatform,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_platform: Option<SendPlatform>,
     /// What kind of device it is.
-    pub device_platform: DevicePlatform,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_platform: Option<DevicePlatform>,
     /// A BCP 47 language tag.
-    #[oai(validator(max_length = 35))]
+    #[oai(validator(max_length = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
     /// An IANA time zone.

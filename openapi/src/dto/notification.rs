@@ -19,7 +19,7 @@ use super::{
 #[serde(deny_unknown_fields)]
 pub struct NotificationDraft {
     /// The title.
-    #[oai(validator(max_length = 1024))]
+    #[oai(validator(max_length = 512))]
     pub title: String,
     /// The text below the title.
     #[oai(validator(max_length = 3072))]
@@ -44,7 +44,7 @@ pub struct NotificationDraft {
     #[serde(default)]
     pub all: bool,
     /// Texts for the app, handed over as they are.
-    #[oai(validator(max_properties = 64))]
+    #[oai(validator(max_properties = 32))]
     #[serde(default)]
     pub data: Option<BTreeMap<String, String>>,
     /// When to send it, once launched; at once when absent or past.
@@ -192,10 +192,10 @@ pub struct Progress {
     pub partitions_done: u64,
 }
 
-/// Devices by what became of them. When the status is 2 (sent) they add up to `targeted`.
+/// Devices by what became of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Object, Serialize, Deserialize)]
 pub struct OutcomeCounts {
-    /// Devices that were selected, as far as they have been counted.
+    /// Devices whose turn has come: the sum of the others.
     pub targeted: u64,
     /// The provider took it.
     pub sent: u64,
