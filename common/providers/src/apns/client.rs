@@ -1,0 +1,196 @@
+//! The path of one message to APNs.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, Uri, Version, header,
+    uri::{self, Authority, PathAndQuery, Scheme},
+};
+use jraze_domain::{
+    device::PushToken,
+    dispatch::{Delivery, DeviceEffect, Outcome},
+    message::Push,
+};
+use jraze_runtime::clock::Clock;
+use tokio::time::Instant;
+
+use super::{
+    auth::{ProviderToken, ProviderTokens},
+    classify::{Circumstances, classify},
+    message::Prepared,
+    settings::ApnsSettings,
+};
+use crate::{
+    credential::CredentialProblem,
+    jitter::Jitter,
+    provider::{Environment, PayloadError},
+    transport::{Answer, Endpoint, EndpointSettings, Pool, PoolStats},
+    verdict::{Remedy, Verdict, chain, of_transport, reason},
+};
+
+/// The longest device token, in hex digits. Apple says only that the length varies.
+const MAX_TOKEN_DIGITS: usize = 400;
+
+/// Sends with one signing key of an Apple team.
+#[derive(Debug)]
+pub struct Client {
+    tokens: ProviderTokens,
+    pool: Pool,
+    authority: Authority,
+    topic: HeaderValue,
+    timeout: Duration,
+    clock: Arc<dyn Clock>,
+    jitter: Arc<Jitter>,
+}
+
+impl Client {
+    /// Reads the key and checks the settings; connects to nothing.
+    ///
+    /// # Errors
+    /// See [`CredentialProblem`].
+    pub fn new(settings: ApnsSettings, environment: &Environment) -> Result<Self, CredentialProblem> {
+        settings.transport.validate()?;
+        let tokens = ProviderTokens::new(&settings, environment)?;
+        let in_topics = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
+        if settings.topic.is_empty() || !settings.topic.chars().all(in_topics) {
+            let problem = format!("{:?} is not a bundle id", settings.topic);
+            return Err(CredentialProblem::Setting {
+                key: "topic",
+                problem,
+            });
+        }
+        let topic = HeaderValue::try_from(settings.topic).expect("letters, digits, dots and dashes");
+        let endpoint = EndpointSettings {
+            base_url: settings.base_url,
+            ca_file: settings.ca_file,
+        };
+        let endpoint = Endpoint::new(&endpoint).map_err(|source| CredentialProblem::Endpoint {
+            key: "base_url",
+            source,
+        })?;
+        let authority = endpoint.authority().clone();
+        let timeout = settings.transport.request_timeout.get();
+        let jitter = Arc::clone(&environment.jitter);
+        let gate = environment.gate(authority.as_str());
+        let pool = Pool::new(endpoint, settings.transport, gate, Arc::clone(&jitter));
+        Ok(Self {
+            tokens,
+            pool,
+            authority,
+            topic,
+            timeout,
+            clock: Arc::clone(&environment.clock),
+            jitter,
+        })
+    }
+
+    /// Maps a message and checks its size.
+    ///
+    /// # Errors
+    /// When APNs would refuse it for every device.
+    pub fn prepare(&self, push: &Push) -> Result<Prepared, PayloadError> {
+        Prepared::new(push, &self.topic)
+    }
+
+    /// Sends it to one token.
+    pub async fn send(&self, prepared: &Prepared, token: &PushToken) -> Outcome {
+        let deadline = Instant::now() + 2 * self.timeout;
+        let Some(uri) = self.uri(token.as_str()) else {
+            return Outcome::new(Delivery::TokenRefused, reason::MALFORMED_TOKEN)
+                .with_device(DeviceEffect::Doubtful);
+        };
+        let mut access = self.tokens.current();
+        let mut resent = false;
+        loop {
+            let sent_at = self.clock.now();
+            let request = || self.request(prepared, &access, &uri);
+            let answer = match self.pool.send(deadline, request, &prepared.body).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), "no answer");
+                    return of_transport(&error);
+                }
+            };
+            let (remedy, mut otherwise) = match self.judge(&answer, sent_at) {
+                Verdict::Final(outcome) => return outcome,
+                Verdict::Resend { remedy, otherwise } => (remedy, otherwise),
+            };
+            // Apple goes on refusing on a connection that it once told so.
+            self.pool.retire(&answer);
+            if remedy == Remedy::NewProviderToken {
+                match self.tokens.after_refusal(&access) {
+                    Ok(renewed) => access = renewed,
+                    Err(wait) => {
+                        if let Some(hold) = &mut otherwise.hold {
+                            hold.wait = hold.wait.or(Some(wait));
+                        }
+                        return otherwise;
+                    }
+                }
+            }
+            if resent {
+                return otherwise;
+            }
+            resent = true;
+        }
+    }
+
+    /// What its connections have done so far.
+    pub fn stats(&self) -> PoolStats {
+        self.pool.stats()
+    }
+
+    /// The table's verdict, with what follows from some answers for all others.
+    fn judge(&self, answer: &Answer, sent_at: chrono::DateTime<chrono::Utc>) -> Verdict {
+        // Chance is only asked for where something was refused.
+        let jitter = if answer.status.is_success() {
+            0.0
+        } else {
+            self.jitter.unit()
+        };
+        let at = Circumstances {
+            sent_at,
+            now: self.clock.now(),
+            jitter,
+        };
+        let verdict = classify(answer.status, &answer.headers, &answer.body, at);
+        if let Verdict::Final(outcome) = &verdict {
+            match outcome.reason.as_str() {
+                "TooManyProviderTokenUpdates" => self.tokens.stop_minting(),
+                "Shutdown" | "UnrelatedKeyIdInToken" => self.pool.retire(answer),
+                _ => {}
+            }
+        }
+        verdict
+    }
+
+    /// The address of a device; `None` when the token cannot be one.
+    fn uri(&self, token: &str) -> Option<Uri> {
+        let digits = token.len();
+        let even = (2..=MAX_TOKEN_DIGITS).contains(&digits) && digits.is_multiple_of(2);
+        if !even || !token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut path = Vec::with_capacity("/3/device/".len() + digits);
+        path.extend_from_slice(b"/3/device/");
+        path.extend(token.bytes().map(|byte| byte.to_ascii_lowercase()));
+        let mut parts = uri::Parts::default();
+        parts.scheme = Some(Scheme::HTTPS);
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(Bytes::from(path)).ok()?);
+        Uri::from_parts(parts).ok()
+    }
+
+    fn request(&self, prepared: &Prepared, access: &ProviderToken, uri: &Uri) -> Request<()> {
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = prepared.headers.clone();
+        request
+            .headers_mut()
+            .insert(header::AUTHORIZATION, access.authorization.clone());
+        request
+    }
+}

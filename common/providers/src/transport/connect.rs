@@ -1,0 +1,134 @@
+//! Opening one connection: fresh DNS, TCP without delay, TLS with HTTP/2, the HTTP/2 preface.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::client::{self, SendRequest};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_rustls::client::TlsStream;
+
+use super::{error::ConnectError, io::Observed, tls::Endpoint};
+
+/// What the h2 crate drives.
+pub(super) type Driven = client::Connection<Observed<TlsStream<TcpStream>>, Bytes>;
+
+/// An answer's body in the peer's hands is at most this long; we read half of it and never extend it.
+const STREAM_WINDOW: u32 = 16 * 1024;
+/// All unread answers of a connection together.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// More header than any provider sends.
+const MAX_HEADER_LIST: u32 = 32 * 1024;
+
+/// One connection attempt at a time per host, and so many apart.
+///
+/// APNs takes connections that come and go quickly for an attack, whatever pool they belong to, so all
+/// pools of a host share one gate.
+#[derive(Debug, Default)]
+pub struct HostGate {
+    next: std::sync::Mutex<Option<Instant>>,
+}
+
+impl HostGate {
+    /// Waits for this caller's turn; the next one's comes `interval` later.
+    pub(super) async fn turn(&self, interval: Duration) {
+        let now = Instant::now();
+        let at = {
+            let mut next = self
+                .next
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let at = next.map_or(now, |next| next.max(now));
+            *next = Some(at + interval);
+            at
+        };
+        sleep_until(at).await;
+    }
+}
+
+/// Opens a connection within `limit`. `first` chooses which of several addresses is tried first.
+pub(super) async fn open(
+    endpoint: &Endpoint,
+    limit: Duration,
+    first: usize,
+    reads: Arc<AtomicU64>,
+) -> Result<(SendRequest<Bytes>, Driven), ConnectError> {
+    let host = || endpoint.host.clone();
+    let opening = async {
+        let stream = reach(endpoint, limit, first).await?;
+        // A lonely request would otherwise wait 40 ms for the peer's delayed acknowledgement.
+        stream
+            .set_nodelay(true)
+            .map_err(|source| ConnectError::Connect { host: host(), source })?;
+        let stream = endpoint
+            .tls
+            .connect(endpoint.server_name.clone(), stream)
+            .await
+            .map_err(|source| sort_tls_error(host(), source))?;
+        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+            return Err(ConnectError::NoHttp2 { host: host() });
+        }
+        client::Builder::new()
+            .enable_push(false)
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MAX_HEADER_LIST)
+            // Until the peer's SETTINGS say more, one: APNs may refuse the second.
+            .initial_max_send_streams(1)
+            .handshake(Observed::new(stream, reads))
+            .await
+            .map_err(|source| ConnectError::Handshake { host: host(), source })
+    };
+    match timeout(limit, opening).await {
+        Ok(opened) => opened,
+        Err(_) => Err(ConnectError::Timeout {
+            host: host(),
+            after: limit,
+        }),
+    }
+}
+
+/// A TCP connection to the first address that takes one. Every address gets its share of the time, so
+/// that one dead address does not use it all up.
+async fn reach(endpoint: &Endpoint, limit: Duration, first: usize) -> Result<TcpStream, ConnectError> {
+    let host = || endpoint.host.clone();
+    let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port))
+        .await
+        .map_err(|source| ConnectError::Resolve { host: host(), source })?
+        .collect();
+    if addresses.is_empty() {
+        let source = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        return Err(ConnectError::Resolve { host: host(), source });
+    }
+    let count = addresses.len();
+    addresses.rotate_left(first % count);
+    let share = limit / u32::try_from(count.min(4)).unwrap_or(4);
+    let mut last = io::Error::new(io::ErrorKind::NotConnected, "no address was tried");
+    for address in addresses {
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(source)) => last = source,
+            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "the address does not answer"),
+        }
+    }
+    Err(ConnectError::Connect {
+        host: host(),
+        source: last,
+    })
+}
+
+fn sort_tls_error(host: String, source: io::Error) -> ConnectError {
+    let is_tls = source.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    if is_tls {
+        ConnectError::Tls { host, source }
+    } else {
+        ConnectError::Connect { host, source }
+    }
+}

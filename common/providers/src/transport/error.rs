@@ -1,0 +1,168 @@
+//! What a failed request means for the request.
+//!
+//! The one question a sender has is whether the provider may have seen it. [`TransportError::NotSent`]
+//! is a promise that it has not: sending again cannot make a duplicate. [`TransportError::Ambiguous`]
+//! says that nobody can know.
+
+use std::{io, sync::Arc, time::Duration};
+
+use thiserror::Error;
+
+/// Why a request has no answer.
+#[derive(Debug, Error)]
+pub enum TransportError {
+    /// The request was certainly not processed.
+    #[error("not sent")]
+    NotSent {
+        /// What stood in the way.
+        #[source]
+        cause: NotSent,
+        /// How long the pool itself will wait before it tries the host again.
+        retry_in: Option<Duration>,
+    },
+    /// The request was written and nobody can know what became of it.
+    #[error("sent, with no answer")]
+    Ambiguous(#[source] Ambiguous),
+}
+
+/// Why a request never reached the peer, or was refused before being looked at.
+#[derive(Debug, Error)]
+pub enum NotSent {
+    /// There is no connection.
+    #[error("no connection")]
+    Connect(#[source] Arc<ConnectError>),
+    /// No stream came free in time: the peer's limit is used up.
+    #[error("no free stream within {0:?}")]
+    NoFreeStream(Duration),
+    /// The connection took no new stream.
+    #[error("the connection takes no new stream")]
+    NotStarted(#[source] h2::Error),
+    /// The peer refused the stream (REFUSED_STREAM), which by RFC 9113, 8.7 means unprocessed.
+    #[error("the stream was refused")]
+    Refused(#[source] h2::Error),
+    /// The peer is going away and our stream is above the last one that it looks at (RFC 9113, 6.8).
+    #[error("the connection is going away")]
+    GoneAway(#[source] h2::Error),
+}
+
+/// Why a written request has no answer.
+#[derive(Debug, Error)]
+pub enum Ambiguous {
+    /// No answer in time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The peer reset the stream.
+    #[error("the stream was reset")]
+    Reset(#[source] h2::Error),
+    /// The connection broke.
+    #[error("the connection was lost")]
+    Lost(#[source] h2::Error),
+}
+
+/// Why there is no connection.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The host's name has no address.
+    #[error("{host} cannot be resolved")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the resolver says.
+        #[source]
+        source: io::Error,
+    },
+    /// No address of the host answers.
+    #[error("{host} cannot be reached")]
+    Connect {
+        /// The name.
+        host: String,
+        /// What the last address answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The TLS handshake failed: a certificate that is not trusted, or no common version.
+    #[error("{host} cannot be trusted")]
+    Tls {
+        /// The name.
+        host: String,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// The peer does not speak HTTP/2.
+    #[error("{host} does not speak HTTP/2")]
+    NoHttp2 {
+        /// The name.
+        host: String,
+    },
+    /// The HTTP/2 preface failed.
+    #[error("{host} refused the HTTP/2 handshake")]
+    Handshake {
+        /// The name.
+        host: String,
+        /// What went wrong.
+        #[source]
+        source: h2::Error,
+    },
+    /// It took too long.
+    #[error("{host} did not take a connection within {after:?}")]
+    Timeout {
+        /// The name.
+        host: String,
+        /// The limit.
+        after: Duration,
+    },
+}
+
+impl ConnectError {
+    /// True when trying again cannot help until somebody changes something: the peer is not who it
+    /// should be.
+    pub fn is_trust(&self) -> bool {
+        matches!(self, Self::Tls { .. } | Self::NoHttp2 { .. })
+    }
+}
+
+/// What the failure of one attempt means, before anything is resent.
+#[derive(Debug)]
+pub(super) enum AttemptError {
+    /// Unprocessed; may be resent at once. The connection is to be left alone when `retire` is set.
+    Unprocessed { cause: NotSent, retire: bool },
+    /// Nobody knows.
+    Ambiguous(Ambiguous),
+}
+
+impl AttemptError {
+    /// Sorts the error of a stream that had been opened.
+    pub(super) fn of_stream(error: h2::Error) -> Self {
+        if error.is_remote() && error.is_go_away() {
+            // h2 ends exactly the streams above the last id with the remote's GOAWAY; the others stay
+            // open for their answers.
+            return Self::Unprocessed {
+                cause: NotSent::GoneAway(error),
+                retire: true,
+            };
+        }
+        if error.is_remote() && error.is_reset() {
+            if error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+                return Self::Unprocessed {
+                    cause: NotSent::Refused(error),
+                    retire: false,
+                };
+            }
+            return Self::Ambiguous(Ambiguous::Reset(error));
+        }
+        Self::Ambiguous(Ambiguous::Lost(error))
+    }
+}
+
+impl From<AttemptError> for TransportError {
+    fn from(error: AttemptError) -> Self {
+        match error {
+            AttemptError::Unprocessed { cause, .. } => TransportError::NotSent {
+                cause,
+                retry_in: None,
+            },
+            AttemptError::Ambiguous(cause) => TransportError::Ambiguous(cause),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! One HTTP/2 client for both providers.
+//!
+//! Written on the `h2` crate because a sender has to know more than a usual client tells: whether a
+//! failed request can have been processed ([`TransportError`]), how many streams the peer takes, when it
+//! goes away. What it does not do: HTTP/1, redirects, proxies, cookies, decompression, an "insecure"
+//! switch.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | `settings` | what an operator can choose |
+//! | `tls` | the address, and whom we trust there |
+//! | `connect` | opening one connection |
+//! | `connection` | one connection: streams counted, driven by its own task |
+//! | `pool` | many connections: the path that a request takes |
+//! | `answer` | an answer, cut to size |
+//! | `error` | what a failure means for the request |
+//!
+//! A connection's life: opened when a request finds no free stream or all others busy (one at a time,
+//! one a second per host), used by the least busy first, pinged when quiet, retired on GOAWAY, on
+//! silence, or when a provider's answer says so. A retired connection takes no new request and is
+//! closed when its last one is answered.
+
+mod answer;
+mod connect;
+mod connection;
+mod error;
+mod io;
+mod pool;
+mod settings;
+mod tls;
+
+pub use self::{
+    answer::{Answer, MAX_BODY},
+    connect::HostGate,
+    error::{Ambiguous, ConnectError, NotSent, TransportError},
+    pool::{MAX_RESENDS, Pool, PoolStats},
+    settings::{EndpointSettings, OutOfRange, TransportSettings},
+    tls::{Endpoint, EndpointError},
+};

@@ -1,0 +1,439 @@
+//! The connections of one credential.
+//!
+//! A request takes a stream of the least busy connection that has one free. When all are busy the pool
+//! opens another, up to its size; when all are full the request waits its turn. A connection that dies
+//! or goes away leaves the pool at once, and the requests on it that were certainly not processed are
+//! sent again on another, up to [`MAX_RESENDS`] times.
+//!
+//! Nothing is locked while a request is under way: senders read a snapshot of the list, count streams
+//! with atomics, and meet a lock only when a connection is opened or removed.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::Request;
+use jraze_runtime::backoff::Backoff;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    answer::{self, Answer},
+    connect::{self, HostGate},
+    connection::{self, Connection, Ending, State, Watch},
+    error::{Ambiguous, AttemptError, ConnectError, NotSent, TransportError},
+    settings::TransportSettings,
+    tls::Endpoint,
+};
+use crate::jitter::Jitter;
+
+/// How often one request is sent again after it was certainly not processed.
+pub const MAX_RESENDS: u32 = 2;
+
+/// Waits between attempts to reach a host that does not take connections.
+const RECONNECT: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+
+/// Connections to one endpoint for one credential. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    endpoint: Endpoint,
+    settings: TransportSettings,
+    gate: Arc<HostGate>,
+    jitter: Arc<Jitter>,
+    live: ArcSwap<Vec<Arc<Connection>>>,
+    opening: Mutex<Opening>,
+    /// Rung when a stream came free, when a connection was opened, when opening one failed.
+    changed: Notify,
+    counts: Counts,
+}
+
+/// What is known about opening connections.
+#[derive(Debug, Default)]
+struct Opening {
+    under_way: bool,
+    /// Failures since the last success.
+    failures: u32,
+    /// Failures ever, so that a waiting request knows one from before its time.
+    failures_ever: u64,
+    not_before: Option<Instant>,
+    last_error: Option<Arc<ConnectError>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    opened: AtomicU64,
+    failed: AtomicU64,
+    resent: AtomicU64,
+    timeouts: AtomicU64,
+}
+
+/// What a pool has done so far, and what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolStats {
+    /// Connections in use now.
+    pub connections: usize,
+    /// Requests without an answer now.
+    pub in_flight: usize,
+    /// Connections opened.
+    pub opened: u64,
+    /// Connection attempts that failed.
+    pub failed: u64,
+    /// Requests sent again because they were certainly not processed.
+    pub resent: u64,
+    /// Requests that had no answer in time.
+    pub timeouts: u64,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.state.fmt(f)
+    }
+}
+
+/// One stream of a connection, given back on drop.
+struct Stream<'a> {
+    inner: &'a Inner,
+    connection: Arc<Connection>,
+}
+
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        self.connection.state.release();
+        self.inner.changed.notify_one();
+    }
+}
+
+impl Pool {
+    /// A pool that opens its first connection when the first request comes.
+    pub fn new(
+        endpoint: Endpoint,
+        settings: TransportSettings,
+        gate: Arc<HostGate>,
+        jitter: Arc<Jitter>,
+    ) -> Self {
+        let inner = Inner {
+            endpoint,
+            settings,
+            gate,
+            jitter,
+            live: ArcSwap::default(),
+            opening: Mutex::default(),
+            changed: Notify::new(),
+            counts: Counts::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// `request` is called once for every time it goes out. The body is sent as it is. A redirect is
+    /// an answer like any other, and at most 8 KiB of an answer's body are kept.
+    ///
+    /// Takes at most `deadline`, and no longer than the request timeout for a free stream and the
+    /// request timeout again for the answer.
+    ///
+    /// # Errors
+    /// See [`TransportError`]: whether the peer can have seen the request.
+    pub async fn send(
+        &self,
+        deadline: Instant,
+        request: impl Fn() -> Request<()>,
+        body: &Bytes,
+    ) -> Result<Answer, TransportError> {
+        let inner = &*self.inner;
+        let mut resends = 0;
+        let mut false_starts = 0;
+        loop {
+            let stream = self.stream(deadline).await?;
+            let error = match inner.exchange(&stream, deadline, request(), body.clone()).await {
+                Ok(head) => return Ok(head),
+                Err(error) => error,
+            };
+            if let AttemptError::Unprocessed { cause, retire } = &error {
+                if *retire {
+                    inner.retire(&stream.connection.state);
+                }
+                // Not having started costs nothing and takes a connection out of the pool each time.
+                let again = if matches!(cause, NotSent::NotStarted(_)) {
+                    false_starts += 1;
+                    false_starts <= u32::from(inner.settings.connections) + 1
+                } else {
+                    resends += 1;
+                    resends <= MAX_RESENDS
+                };
+                if again && Instant::now() < deadline {
+                    inner.counts.resent.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+            }
+            return Err(error.into());
+        }
+    }
+
+    /// Stops using the connection that an answer came on; requests on it still get their answers.
+    pub fn retire(&self, answer: &Answer) {
+        self.inner.retire(&answer.connection);
+    }
+
+    /// Closes every connection once its requests are answered. Later requests open new ones.
+    pub fn close(&self) {
+        for connection in self.inner.live.swap(Arc::default()).iter() {
+            connection.state.retire();
+        }
+    }
+
+    /// What the pool has done so far.
+    pub fn stats(&self) -> PoolStats {
+        let live = self.inner.live.load();
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        PoolStats {
+            connections: live.len(),
+            in_flight: live.iter().map(|connection| connection.state.in_flight()).sum(),
+            opened: read(&self.inner.counts.opened),
+            failed: read(&self.inner.counts.failed),
+            resent: read(&self.inner.counts.resent),
+            timeouts: read(&self.inner.counts.timeouts),
+        }
+    }
+
+    /// Where the pool connects to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.inner.endpoint
+    }
+
+    /// A free stream, waiting for one if need be.
+    async fn stream(&self, deadline: Instant) -> Result<Stream<'_>, TransportError> {
+        if let Some(stream) = self.free_stream() {
+            return Ok(stream);
+        }
+        let failures_before = self.inner.opening().failures_ever;
+        let started = Instant::now();
+        let deadline = deadline.min(started + self.inner.settings.request_timeout.get());
+        loop {
+            let mut changed = pin!(self.inner.changed.notified());
+            // Listening before looking: what comes free in between is not missed.
+            changed.as_mut().enable();
+            if let Some(stream) = self.free_stream() {
+                return Ok(stream);
+            }
+            self.open_another(Some(failures_before))?;
+            if timeout_at(deadline, changed).await.is_err() {
+                let cause = NotSent::NoFreeStream(started.elapsed());
+                return Err(TransportError::NotSent {
+                    cause,
+                    retry_in: None,
+                });
+            }
+        }
+    }
+
+    /// A stream of the least busy connection that has one free.
+    fn free_stream(&self) -> Option<Stream<'_>> {
+        let live = self.inner.live.load();
+        loop {
+            let connection = live
+                .iter()
+                .filter(|connection| {
+                    let state = &connection.state;
+                    state.in_flight() < state.limit() && !state.is_retired()
+                })
+                .min_by_key(|connection| connection.state.in_flight())?;
+            if !connection.state.reserve() {
+                continue; // somebody was faster
+            }
+            let busy = connection.state.in_flight() >= self.inner.settings.busy_streams as usize;
+            let stream = Stream {
+                inner: &self.inner,
+                connection: Arc::clone(connection),
+            };
+            if busy && live.len() < usize::from(self.inner.settings.connections) {
+                let _ = self.open_another(None);
+            }
+            return Some(stream);
+        }
+    }
+
+    /// Starts opening one more connection, unless there are enough or one is on its way.
+    ///
+    /// For a waiting request, `failures_before` is the number of failures when it came.
+    ///
+    /// # Errors
+    /// When there is no connection at all and the host does not take any.
+    fn open_another(&self, failures_before: Option<u64>) -> Result<(), TransportError> {
+        let mut opening = self.inner.opening();
+        let live = self.inner.live.load().len();
+        let now = Instant::now();
+        let not_before = opening.not_before.filter(|at| *at > now);
+        if let (0, Some(before), Some(error)) = (live, failures_before, &opening.last_error)
+            && (opening.failures_ever > before || not_before.is_some())
+        {
+            let cause = NotSent::Connect(Arc::clone(error));
+            let retry_in = not_before.map(|at| at - now);
+            return Err(TransportError::NotSent { cause, retry_in });
+        }
+        if !opening.under_way && not_before.is_none() && live < usize::from(self.inner.settings.connections) {
+            opening.under_way = true;
+            let first = opening.failures as usize;
+            tokio::spawn(open(Arc::clone(&self.inner), first));
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn opening(&self) -> MutexGuard<'_, Opening> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn retire(&self, state: &Arc<State>) {
+        if state.retire() {
+            tracing::debug!(host = %self.endpoint.authority, connection = state.number, "connection retired");
+        }
+        self.remove(state);
+    }
+
+    fn remove(&self, state: &Arc<State>) {
+        let is_it = |connection: &Arc<Connection>| Arc::ptr_eq(&connection.state, state);
+        self.live.rcu(|live| {
+            if live.iter().any(is_it) {
+                Arc::new(
+                    live.iter()
+                        .filter(|connection| !is_it(connection))
+                        .cloned()
+                        .collect(),
+                )
+            } else {
+                Arc::clone(live)
+            }
+        });
+        // Whoever waits for a stream may have to open a connection now.
+        self.changed.notify_waiters();
+    }
+
+    /// One attempt of one request.
+    async fn exchange(
+        &self,
+        stream: &Stream<'_>,
+        deadline: Instant,
+        request: Request<()>,
+        body: Bytes,
+    ) -> Result<Answer, AttemptError> {
+        let state = &stream.connection.state;
+        let reads_before = state.reads();
+        let limit = self.settings.request_timeout.get();
+        let deadline = deadline.min(Instant::now() + limit);
+        let answer = stream
+            .connection
+            .start(request, body)
+            .map_err(|error| AttemptError::Unprocessed {
+                cause: NotSent::NotStarted(error),
+                retire: true,
+            })?;
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(head)) => Ok(answer::read(head, Arc::clone(state), deadline).await),
+            Ok(Err(error)) => Err(AttemptError::of_stream(error)),
+            Err(_) => {
+                self.counts.timeouts.fetch_add(1, Ordering::Relaxed);
+                // Not a byte all that time: the connection is dead or wedged, no new request goes there.
+                if state.reads() == reads_before {
+                    self.retire(state);
+                }
+                Err(AttemptError::Ambiguous(Ambiguous::Timeout(limit)))
+            }
+        }
+    }
+}
+
+/// Opens one connection, puts it into the pool and drives it to its end.
+async fn open(inner: Arc<Inner>, first: usize) {
+    inner.gate.turn(inner.settings.connect_interval.get()).await;
+    let reads = Arc::new(AtomicU64::new(0));
+    let limit = inner.settings.connect_timeout.get();
+    let opened = connect::open(&inner.endpoint, limit, first, Arc::clone(&reads)).await;
+    let (sender, driven) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return failed(&inner, error),
+    };
+    let number = inner.counts.opened.fetch_add(1, Ordering::Relaxed);
+    let state = Arc::new(State::new(number, reads));
+    let connection = Arc::new(Connection::new(sender, Arc::clone(&state)));
+    {
+        let mut opening = inner.opening();
+        opening.under_way = false;
+        opening.failures = 0;
+        opening.not_before = None;
+        opening.last_error = None;
+        inner.live.rcu(|live| {
+            let mut live = Vec::clone(live);
+            live.push(Arc::clone(&connection));
+            live
+        });
+    }
+    // From here on only the pool holds the connection, and the task the pool's weak end.
+    drop(connection);
+    tracing::debug!(host = %inner.endpoint.authority, connection = number, "connection opened");
+    inner.changed.notify_waiters();
+    let watch = Watch {
+        quiet: inner.settings.ping_after.get(),
+        patience: inner.settings.ping_timeout.get(),
+    };
+    let pool = Arc::downgrade(&inner);
+    drop(inner);
+    let ring = Weak::clone(&pool);
+    let ending = connection::drive(driven, Arc::clone(&state), watch, || {
+        if let Some(inner) = ring.upgrade() {
+            inner.changed.notify_waiters();
+        }
+    })
+    .await;
+    state.retire();
+    if let Some(inner) = pool.upgrade() {
+        inner.remove(&state);
+        match ending {
+            Ending::Closed => {
+                tracing::debug!(host = %inner.endpoint.authority, connection = number, "closed")
+            }
+            Ending::Silent => {
+                tracing::warn!(host = %inner.endpoint.authority, connection = number, "no sign of life, dropped");
+            }
+            Ending::Failed(error) => {
+                tracing::info!(host = %inner.endpoint.authority, connection = number, %error, "connection lost");
+            }
+        }
+    }
+}
+
+fn failed(inner: &Inner, error: ConnectError) {
+    inner.counts.failed.fetch_add(1, Ordering::Relaxed);
+    let mut opening = inner.opening();
+    let wait = inner.jitter.backoff(RECONNECT, opening.failures);
+    tracing::warn!(
+        host = %inner.endpoint.authority,
+        error = &error as &dyn std::error::Error,
+        retry_in_ms = wait.as_millis(),
+        "no connection"
+    );
+    opening.under_way = false;
+    opening.failures = opening.failures.saturating_add(1);
+    opening.failures_ever += 1;
+    opening.not_before = Some(Instant::now() + wait);
+    opening.last_error = Some(Arc::new(error));
+    drop(opening);
+    inner.changed.notify_waiters();
+}
