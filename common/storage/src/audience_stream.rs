@@ -1,0 +1,208 @@
+//! Reading an audience: one cursor in storage order, some ten bytes of work per device.
+//!
+//! The cursor walks the clustered index from a checkpoint (never skip and limit), and carries
+//! `hint({_id: 1})`, because a planner that finds another index usable would walk the whole collection
+//! by it. Documents are read as raw BSON: what is needed is the `_id`, which holds the integer id, the
+//! token, and two small numbers.
+//!
+//! A cursor that stood still for too long is closed by the server. The stream then opens a new one
+//! behind the last device it gave, which is the same thing as going on.
+
+use chrono::{DateTime, Utc};
+use jraze_domain::audience::Condition;
+use jraze_domain::device::{DevicePlatform, PushToken, SendPlatform, id_of_storage_id, storage_id};
+use jraze_domain::ids::{AppId, DeviceId};
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
+use mongodb::error::ErrorKind;
+use mongodb::options::Hint;
+use mongodb::{Collection, Cursor};
+
+use crate::Store;
+use crate::audience_filter::{AudienceRange, audience, reachable};
+use crate::devices::{COLLECTION, fields};
+use crate::error::StorageError;
+
+/// Devices fetched at once. Measured best between 5,000 and 10,000; ten thousand tokens are 2 MB.
+const BATCH_SIZE: u32 = 5_000;
+
+/// A device to send to, and nothing else about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its number.
+    pub id: DeviceId,
+    /// Its place in storage order: the checkpoint once it is done.
+    pub object_id: ObjectId,
+    /// Where to send.
+    pub token: PushToken,
+    /// Through whom.
+    pub send_platform: SendPlatform,
+    /// What it runs.
+    pub device_platform: DevicePlatform,
+}
+
+/// The audiences of campaigns.
+#[derive(Debug, Clone)]
+pub struct Audiences {
+    collection: Collection<RawDocumentBuf>,
+}
+
+impl Audiences {
+    /// Over the store's devices.
+    pub fn new(store: &Store) -> Self {
+        Self {
+            collection: store.collection(COLLECTION),
+        }
+    }
+
+    /// Opens a stream of the devices in the range that meet the condition, in storage order.
+    ///
+    /// `now` is what relative dates count from: the time frozen in the plan, the same for each part.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn stream(
+        &self,
+        range: AudienceRange,
+        condition: &Condition,
+        now: DateTime<Utc>,
+    ) -> Result<AudienceStream, StorageError> {
+        let filter = audience(&range, condition, now);
+        let cursor = open(&self.collection, filter.clone()).await?;
+        Ok(AudienceStream {
+            collection: self.collection.clone(),
+            filter,
+            cursor,
+            last: None,
+        })
+    }
+
+    /// Those of the given devices that can be sent to, in storage order; for retries. A device that is
+    /// gone, or has lost its token since, is left out.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn targets_by_ids(&self, app: AppId, ids: &[DeviceId]) -> Result<Vec<Target>, StorageError> {
+        let keys: Vec<_> = ids
+            .iter()
+            .map(|id| ObjectId::from_bytes(storage_id(app, *id)))
+            .collect();
+        let mut filter = reachable();
+        filter.insert("_id", doc! { "$in": keys });
+        let mut cursor = open(&self.collection, filter).await?;
+        let mut targets = Vec::with_capacity(ids.len());
+        while cursor.advance().await? {
+            targets.push(target(cursor.current())?);
+        }
+        Ok(targets)
+    }
+}
+
+/// A position in an audience.
+pub struct AudienceStream {
+    collection: Collection<RawDocumentBuf>,
+    filter: Document,
+    cursor: Cursor<RawDocumentBuf>,
+    last: Option<ObjectId>,
+}
+
+impl AudienceStream {
+    /// The next device, or `None` when there is no other.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`] when the database does not answer: open a new stream behind the
+    /// last checkpoint. [`StorageError::Corrupt`] when a device cannot be read.
+    pub async fn next(&mut self) -> Result<Option<Target>, StorageError> {
+        loop {
+            match self.cursor.advance().await {
+                Ok(true) => {
+                    let target = target(self.cursor.current())?;
+                    self.last = Some(target.object_id);
+                    return Ok(Some(target));
+                }
+                Ok(false) => return Ok(None),
+                Err(error) if is_closed(&error) => self.reopen().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Up to `most` devices; fewer only at the end.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn next_many(&mut self, most: usize) -> Result<Vec<Target>, StorageError> {
+        let mut targets = Vec::with_capacity(most);
+        while targets.len() < most
+            && let Some(target) = self.next().await?
+        {
+            targets.push(target);
+        }
+        Ok(targets)
+    }
+
+    async fn reopen(&mut self) -> Result<(), StorageError> {
+        if let Some(last) = self.last
+            && let Ok(ids) = self.filter.get_document_mut("_id")
+        {
+            ids.remove("$gte");
+            ids.insert("$gt", last);
+        }
+        self.cursor = open(&self.collection, self.filter.clone()).await?;
+        Ok(())
+    }
+}
+
+async fn open(
+    collection: &Collection<RawDocumentBuf>,
+    filter: Document,
+) -> Result<Cursor<RawDocumentBuf>, StorageError> {
+    let projection = doc! { fields::PUSH_TOKEN: 1, fields::SEND_PLATFORM: 1, fields::DEVICE_PLATFORM: 1 };
+    let cursor = collection
+        .find(filter)
+        .projection(projection)
+        .hint(Hint::Keys(doc! { "_id": 1 }))
+        .sort(doc! { "_id": 1 })
+        .batch_size(BATCH_SIZE)
+        .await?;
+    Ok(cursor)
+}
+
+/// `CursorNotFound` and `CursorKilled`.
+fn is_closed(error: &mongodb::error::Error) -> bool {
+    matches!(*error.kind, ErrorKind::Command(ref error) if matches!(error.code, 43 | 237))
+}
+
+fn target(document: &RawDocument) -> Result<Target, StorageError> {
+    let mut object_id = None;
+    let (mut token, mut send_platform, mut device_platform) = (None, None, None);
+    // One pass over four fields; look-ups by name would each start at the front.
+    for field in document {
+        let corrupt = |_| StorageError::corrupt(COLLECTION, "_id", "?");
+        let (name, value) = field.map_err(corrupt)?;
+        match name.as_str() {
+            "_id" => object_id = value.as_object_id(),
+            fields::PUSH_TOKEN => token = value.as_str().and_then(|text| PushToken::new(text).ok()),
+            fields::SEND_PLATFORM => {
+                send_platform = value
+                    .as_i32()
+                    .and_then(|number| SendPlatform::from_number(number.into()));
+            }
+            fields::DEVICE_PLATFORM => {
+                device_platform = value
+                    .as_i32()
+                    .and_then(|number| DevicePlatform::from_number(number.into()));
+            }
+            _ => {}
+        }
+    }
+    let object_id = object_id.ok_or_else(|| StorageError::corrupt(COLLECTION, "_id", "?"))?;
+    let corrupt = |field| move || StorageError::corrupt(COLLECTION, field, object_id);
+    Ok(Target {
+        id: id_of_storage_id(object_id.bytes()),
+        object_id,
+        token: token.ok_or_else(corrupt(fields::PUSH_TOKEN))?,
+        send_platform: send_platform.ok_or_else(corrupt(fields::SEND_PLATFORM))?,
+        device_platform: device_platform.ok_or_else(corrupt(fields::DEVICE_PLATFORM))?,
+    })
+}

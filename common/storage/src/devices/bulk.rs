@@ -1,0 +1,27 @@
+//! Imports: a thousand devices a call, each with an outcome of its own.
+
+use chrono::{DateTime, Utc};
+use jraze_domain::ids::AppId;
+
+use super::Devices;
+use super::write::{Change, WriteResult};
+
+/// Changes that one call of [`Devices::import`] should bring at most.
+pub const MAX_IMPORT_BATCH: usize = 1_000;
+
+impl Devices {
+    /// Makes many changes at once, in order, and returns the outcome of each. One that fails does not
+    /// stop the rest; a device that comes twice ends as the later change left it.
+    pub async fn import(&self, app: AppId, changes: Vec<Change>, now: DateTime<Utc>) -> Vec<WriteResult> {
+        self.catalogue
+            .observe_all(app, changes.iter().map(|change| &change.properties), now)
+            .await;
+        let mut outcomes: Vec<Option<WriteResult>> = changes.iter().map(|_| None).collect();
+        let numbered = changes.into_iter().enumerate();
+        self.writer
+            .write(app, numbered, now, |index, result| outcomes[index] = Some(result))
+            .await;
+        // `write` answers every change it was given.
+        outcomes.into_iter().flatten().collect()
+    }
+}
