@@ -1,29 +1,34 @@
-//! The sandbox's clock: the system's, moved by an offset.
+//! The sandbox's clock: the one it was given, moved by an offset.
 //!
 //! Token lifetimes are an hour, which no test wants to wait. `PUT /clock` moves the sandbox into the
 //! future instead, and everything that expires, expires.
 
-use std::{
-    sync::atomic::{AtomicI64, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
 };
 
 use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
+use jraze_runtime::clock::Clock as Base;
 
 /// Time as the sandbox sees it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Clock {
+    base: Arc<dyn Base>,
     offset_ms: AtomicI64,
 }
 
 impl Clock {
+    pub(crate) fn new(base: Arc<dyn Base>) -> Self {
+        Self {
+            base,
+            offset_ms: AtomicI64::new(0),
+        }
+    }
+
     /// Microseconds since 1970.
     pub(crate) fn now_us(&self) -> i64 {
-        // The one place where the sandbox reads the time.
-        let system = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_micros() as i64);
-        system + self.offset_ms.load(Ordering::Relaxed) * 1000
+        self.base.now().timestamp_micros() + self.offset_ms.load(Ordering::Relaxed) * 1000
     }
 
     /// Seconds since 1970.
@@ -31,12 +36,12 @@ impl Clock {
         self.now_us() / 1_000_000
     }
 
-    /// The offset to the system's time, in milliseconds.
+    /// The offset, in milliseconds.
     pub(crate) fn offset_ms(&self) -> i64 {
         self.offset_ms.load(Ordering::Relaxed)
     }
 
-    /// Moves the clock to `offset_ms` milliseconds from the system's time.
+    /// Moves the clock to `offset_ms` milliseconds from the one below it.
     pub(crate) fn set_offset_ms(&self, offset_ms: i64) {
         self.offset_ms.store(offset_ms, Ordering::Relaxed);
     }

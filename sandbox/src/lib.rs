@@ -64,6 +64,7 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
+use jraze_runtime::clock::{Clock, SystemClock};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
@@ -108,6 +109,15 @@ impl Sandbox {
     ///
     /// When a port is taken, the state directory cannot be used, or a setting or rule makes no sense.
     pub async fn start(settings: Settings) -> Result<Self, SandboxError> {
+        Self::start_at(settings, Arc::new(SystemClock)).await
+    }
+
+    /// The same with a clock of the caller's, by which tokens expire.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sandbox::start`].
+    pub async fn start_at(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, SandboxError> {
         check(&settings)?;
         let script = script(&settings)?;
         let dir = &settings.state_dir;
@@ -138,7 +148,7 @@ impl Sandbox {
         let mut names = vec![host.as_str(), "localhost", "127.0.0.1"];
         names.extend(settings.names.iter().map(String::as_str));
         let core = Arc::new(Core {
-            clock: clock::Clock::default(),
+            clock: clock::Clock::new(clock),
             ledger: ledger::Ledger::new(&settings.ledger),
             director: script::Director::default(),
             access_tokens: fcm::oauth::AccessTokens::default(),
