@@ -123,7 +123,8 @@ fn invalid_argument(reason: &str, error: &FcmError, proven: bool) -> Outcome {
 /// safer thing to slow down.
 fn is_device_quota(error: &FcmError) -> bool {
     let mut subjects = violations(error, "QuotaFailure", "violations", "subject").peekable();
-    subjects.peek().is_some() && subjects.all(|subject| subject.starts_with("device"))
+    subjects.peek().is_some()
+        && subjects.all(|subject| subject == "message.token" || subject.starts_with("device"))
 }
 
 /// The texts under `key` in the violations of details of one type.

@@ -83,7 +83,8 @@ impl Prepared {
             .and_then(|rest| rest.strip_prefix(GAP))
             .and_then(|rest| rest.strip_prefix('"'))
             .expect("the receiver is the first field of a message body");
-        let size = rest.len() + "{".len();
+        // Without the token, a brace stands where the comma is.
+        let size = rest.len();
         if size > MAX_PAYLOAD {
             return Err(PayloadError::TooLarge {
                 platform: SendPlatform::Fcm,
