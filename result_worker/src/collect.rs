@@ -79,12 +79,11 @@ impl Collector {
 
     /// Takes dead tokens out of audiences; a token that was registered again since is left alone.
     async fn prune(&self, notification: &Notification, windows: &[Settled]) -> Result<(), StorageError> {
-        for gone in windows.iter().flat_map(|window| &window.gone) {
-            self.devices
-                .mark_token_dead(notification.app, gone.device, &gone.token_hash, gone.registered_before)
-                .await?;
+        let gone: Vec<_> = windows.iter().flat_map(|window| window.gone.iter().cloned()).collect();
+        if gone.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.devices.bury_tokens(notification.app, &gone, "unregistered", self.clock.now()).await
     }
 
     /// LAUNCHED to SENT, once every unit is done and every settled window is counted. Units are asked

@@ -19,6 +19,7 @@ use jraze_storage::devices::Devices;
 use jraze_storage::dispatch::{Units, Windows};
 use jraze_storage::notifications::Notifications;
 use jraze_storage::tallies::Tallies;
+use rand::rngs::StdRng;
 
 pub use collect::CollectError;
 pub use settings::Settings;
@@ -32,13 +33,15 @@ pub struct Dependencies {
     pub api: InternalClient,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Randomness for waits.
+    pub rng: StdRng,
 }
 
 const AFTER_FAILURE: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
 
 /// Collects until the soft stop.
 pub async fn run(settings: Settings, with: Dependencies, lifecycle: Lifecycle) {
-    let Dependencies { store, api, clock } = with;
+    let Dependencies { store, api, clock, mut rng } = with;
     let collector = collect::Collector {
         notifications: Notifications::new(&store),
         units: Units::new(&store),
@@ -55,9 +58,9 @@ pub async fn run(settings: Settings, with: Dependencies, lifecycle: Lifecycle) {
     while !lifecycle.stopping().is_cancelled() {
         let wait = match collector.round().await {
             Ok(true) => Duration::ZERO,
-            Ok(false) => jittered(poll, &mut rand::rng()),
+            Ok(false) => jittered(poll, &mut rng),
             Err(error) => {
-                let wait = AFTER_FAILURE.delay(failures, &mut rand::rng());
+                let wait = AFTER_FAILURE.delay(failures, &mut rng);
                 failures += 1;
                 tracing::warn!(%error, ?wait, "collecting results failed, trying again");
                 lifecycle.stopping().run_until_cancelled(tokio::time::sleep(wait)).await;

@@ -49,9 +49,9 @@ impl Campaign {
             expires_at: notification.draft.expires_at,
         };
         let mut messages = HashMap::new();
-        for by in SendPlatform::ALL {
+        for by in SendPlatform::ALL.iter().copied() {
             let Some(provider) = providers.get(notification.app, by) else { continue };
-            for on in DevicePlatform::ALL {
+            for on in DevicePlatform::ALL.iter().copied() {
                 let prepared = provider
                     .prepare(&push, on)
                     .map_err(|error| Outcome::new(Delivery::PayloadRefused, &error.to_string()));

@@ -18,6 +18,7 @@ use jraze_domain::ids::NotificationId;
 use jraze_runtime::job_driver::Jobs;
 use jraze_runtime::lifecycle::Lifecycle;
 use jraze_storage::ObjectId;
+use jraze_storage::audience_stream::Audiences;
 use jraze_storage::dispatch::{Advance, Unit, Units, Window, WindowState, Windows};
 
 use crate::campaigns::{Campaign, Campaigns, Run};
@@ -25,7 +26,7 @@ use crate::error::StepError;
 use crate::lease::KeptLease;
 use crate::sender::Sender;
 use crate::settle::Settler;
-use crate::source::{Audience, Place, Source};
+use crate::source::{Place, Source, places};
 
 /// How wide and how long a unit is worked on.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +50,7 @@ pub(crate) struct Dispatcher {
     pub(crate) campaigns: Arc<Campaigns>,
     pub(crate) units: Units,
     pub(crate) windows: Windows,
-    pub(crate) audience: Audience,
+    pub(crate) audiences: Audiences,
     pub(crate) sender: Sender,
     pub(crate) settler: Settler,
     pub(crate) shape: Shape,
@@ -117,7 +118,7 @@ impl Dispatcher {
 
     async fn work(&self, campaign: &Campaign, unit: &Unit, lease: &KeptLease) -> Result<Ended, StepError> {
         self.settle_leftovers(campaign, unit, lease).await?;
-        let mut source = Source::open(&self.audience, campaign, unit).await?;
+        let mut source = Source::open(&self.audiences, campaign, unit).await?;
         let mut next_sequence = unit.next_sequence;
         let mut in_flight = FuturesUnordered::new();
         let mut ended = None;
@@ -189,7 +190,7 @@ impl Dispatcher {
             }
             tracing::info!(window.id = %window.id, devices = window.devices.len(), "resending an ambiguous window");
             let ids: Vec<_> = window.devices.iter().map(|device| device.id).collect();
-            let places = self.audience.places(unit.app, &ids).await?;
+            let places = places(&self.audiences, unit.app, &ids).await?;
             let answers = self.sender.send_all(campaign, &places).await;
             self.settler.finish(campaign, unit, &mut window, &answers, lease.lost()).await?;
         }

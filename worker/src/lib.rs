@@ -35,7 +35,7 @@ use jraze_runtime::clock::Clock;
 use jraze_runtime::job_driver::{DriverSettings, JobDriver};
 use jraze_runtime::lifecycle::Lifecycle;
 use jraze_storage::Store;
-use jraze_storage::devices::Devices;
+use jraze_storage::audience_stream::Audiences;
 use jraze_storage::dispatch::{Units, Windows};
 use jraze_storage::notifications::Notifications;
 use rand::SeedableRng as _;
@@ -57,6 +57,8 @@ pub struct Dependencies {
     pub clock: Arc<dyn Clock>,
     /// This worker's name in leases; unique among workers.
     pub owner: String,
+    /// Randomness for waits.
+    pub rng: StdRng,
 }
 
 /// Works until the soft stop; then windows in flight end and leases are given back.
@@ -65,13 +67,13 @@ pub struct Dependencies {
 /// A setting out of its range.
 pub async fn run(settings: Settings, with: Dependencies, lifecycle: Lifecycle) -> Result<(), OutOfRange> {
     settings.validate()?;
-    let Dependencies { store, providers, api, clock, owner } = with;
+    let Dependencies { store, providers, api, clock, owner, mut rng } = with;
     let campaigns = Arc::new(campaigns::Campaigns::new(Notifications::new(&store), providers.clone()));
     let (units, windows) = (Units::new(&store), Windows::new(&store));
     let dispatcher = dispatch::Dispatcher {
         owner,
         campaigns: campaigns.clone(),
-        audience: source::Audience::new(Devices::new(&store)),
+        audiences: Audiences::new(&store),
         sender: sender::Sender { providers, gates: Arc::default(), clock: clock.clone() },
         settler: settle::Settler {
             units: units.clone(),
@@ -79,6 +81,7 @@ pub async fn run(settings: Settings, with: Dependencies, lifecycle: Lifecycle) -
             api,
             clock,
             retry: RetryPolicy::default(),
+            chance: settle::Chance::new(StdRng::from_rng(&mut rng)),
         },
         units,
         windows,
@@ -100,7 +103,7 @@ pub async fn run(settings: Settings, with: Dependencies, lifecycle: Lifecycle) -
             idle_wait: settings.idle_wait.get(),
             error_backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(10)),
         },
-        StdRng::from_rng(&mut rand::rng()),
+        rng,
     );
     let refresh = settings.campaign_refresh.get();
     tokio::join!(campaigns.keep_fresh(refresh, &lifecycle), driver.run(&lifecycle));

@@ -10,7 +10,8 @@ use jraze_domain::dispatch::{Delivery, DeviceEffect, Outcome, Scope};
 use jraze_domain::ids::DeviceId;
 use jraze_providers::ProviderSet;
 use jraze_runtime::clock::Clock;
-use jraze_storage::devices::{Target, token_hash};
+use jraze_storage::audience_stream::Target;
+use jraze_storage::devices::token_hash;
 use jraze_storage::dispatch::GoneToken;
 
 use crate::campaigns::{Campaign, Run};
@@ -76,7 +77,6 @@ impl Sender {
             Some(outcome) => outcome,
             None => self.send_now(campaign, target).await,
         };
-        let outcome = newer_registration_lives(outcome, target);
         let dead = matches!(outcome.device, DeviceEffect::Dead { .. });
         Answer { outcome, left_at, token_hash: dead.then(|| token_hash(&target.token)) }
     }
@@ -120,15 +120,3 @@ impl Sender {
 
 /// How long a delivery waits for a worker that has a credential for it.
 const NO_CREDENTIAL_WAIT: Duration = Duration::from_secs(30);
-
-/// APNs names the time at which a token died. A device that registered after it is alive: the answer
-/// is about an earlier life of the same token.
-fn newer_registration_lives(mut outcome: Outcome, target: &Target) -> Outcome {
-    if let DeviceEffect::Dead { since: Some(since) } = outcome.device
-        && target.token_registered_at > since
-    {
-        outcome.device = DeviceEffect::Doubtful;
-        outcome.delivery = Delivery::TokenRefused;
-    }
-    outcome
-}

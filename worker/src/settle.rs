@@ -5,7 +5,7 @@
 //! (batch id = window id), write the *retries* (computed ids), and only then *settle*, which lets the
 //! result worker count the window.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -17,7 +17,8 @@ use jraze_openapi::dto::LogNotification;
 use jraze_runtime::backoff::Backoff;
 use jraze_runtime::clock::Clock;
 use jraze_storage::dispatch::{Retry, Unit, Units, Window, Windows};
-use rand::Rng as _;
+use rand::RngExt as _;
+use rand::rngs::StdRng;
 use tokio_util::sync::CancellationToken;
 
 use crate::campaigns::Campaign;
@@ -32,6 +33,26 @@ pub(crate) struct Settler {
     pub(crate) api: InternalClient,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) retry: RetryPolicy,
+    pub(crate) chance: Chance,
+}
+
+/// Randomness for waits, shared by all windows.
+#[derive(Debug, Clone)]
+pub(crate) struct Chance(Arc<Mutex<StdRng>>);
+
+impl Chance {
+    pub(crate) fn new(rng: StdRng) -> Self {
+        Self(Arc::new(Mutex::new(rng)))
+    }
+
+    /// A number in `[0, 1)`.
+    fn draw(&self) -> f64 {
+        self.with(|rng| rng.random())
+    }
+
+    fn with<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
+        draw(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
 }
 
 const LOG_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
@@ -47,7 +68,7 @@ impl Settler {
         lost: &CancellationToken,
     ) -> Result<(), StepError> {
         let now = self.clock.now();
-        let jitter = rand::rng().random::<f64>();
+        let jitter = self.chance.draw();
         for (device, answer) in window.devices.iter_mut().zip(answers) {
             device.delivery = self.final_or_retried(campaign, unit, answer, now, jitter);
         }
@@ -117,7 +138,7 @@ impl Settler {
         if !requeued.is_empty() {
             retries.push((UnitId::requeue(&window.id), requeued, unit.attempt));
         }
-        let unit_interval = rand::rng().random::<f64>();
+        let unit_interval = self.chance.draw();
         retries
             .into_iter()
             .map(|(id, devices, attempt)| {
@@ -155,7 +176,7 @@ impl Settler {
                 Ok(_) => return Ok(()),
                 Err(error) if error.verdict() == Verdict::GiveUp => return Err(StepError::Api(error)),
                 Err(error) => {
-                    let wait = LOG_BACKOFF.delay(failures, &mut rand::rng());
+                    let wait = self.chance.with(|rng| LOG_BACKOFF.delay(failures, rng));
                     tracing::warn!(window.id = %window.id, %error, ?wait, "logging sends failed, trying again");
                     if lost.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
                         return Err(StepError::Fenced);

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
+use jraze_domain::audience::Condition;
 use jraze_domain::campaign::Audience as Whom;
 use jraze_domain::device::{DevicePlatform, SendPlatform, storage_id};
 use jraze_domain::dispatch::{BucketRange, Delivery};
 use jraze_domain::ids::{AppId, DeviceId};
-use jraze_storage::devices::{AudienceQuery, AudienceStream, Devices, Target};
+use jraze_storage::audience_filter::AudienceRange;
+use jraze_storage::audience_stream::{AudienceStream, Audiences, Target};
 use jraze_storage::dispatch::{ClaimedDevice, Unit, Work};
 use jraze_storage::{ObjectId, StorageError};
 
@@ -45,31 +46,22 @@ impl Place {
     }
 }
 
-/// The devices that units draw from.
-#[derive(Debug, Clone)]
-pub(crate) struct Audience {
-    devices: Devices,
-}
-
-impl Audience {
-    pub(crate) fn new(devices: Devices) -> Self {
-        Self { devices }
+/// The places of these devices, in the order of `ids`.
+pub(crate) async fn places(
+    audiences: &Audiences,
+    app: AppId,
+    ids: &[DeviceId],
+) -> Result<Vec<Place>, StorageError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
     }
-
-    /// The places of these devices, in the order of `ids`.
-    pub(crate) async fn places(&self, app: AppId, ids: &[DeviceId]) -> Result<Vec<Place>, StorageError> {
-        let targets = self.devices.targets_by_ids(app, ids).await?;
-        let mut found: HashMap<DeviceId, Target> =
-            targets.into_iter().map(|target| (target.id, target)).collect();
-        Ok(ids
-            .iter()
-            .map(|id| found.remove(id).map_or(Place::Vanished(*id), Place::Device))
-            .collect())
-    }
+    let targets = audiences.targets_by_ids(app, ids).await?;
+    let mut found: HashMap<DeviceId, Target> =
+        targets.into_iter().map(|target| (target.id, target)).collect();
+    Ok(ids.iter().map(|id| found.remove(id).map_or(Place::Vanished(*id), Place::Device)).collect())
 }
 
 /// A unit's devices from its checkpoint on, in storage order.
-#[derive(Debug)]
 pub(crate) enum Source {
     /// The audience is empty.
     Nobody,
@@ -77,7 +69,7 @@ pub(crate) enum Source {
     Partition(AudienceStream),
     /// What is left of a retry's list.
     Retry {
-        audience: Audience,
+        audiences: Audiences,
         app: AppId,
         left: std::vec::IntoIter<DeviceId>,
     },
@@ -85,12 +77,12 @@ pub(crate) enum Source {
 
 impl Source {
     pub(crate) async fn open(
-        audience: &Audience,
+        audiences: &Audiences,
         campaign: &Campaign,
         unit: &Unit,
     ) -> Result<Self, StorageError> {
         match &unit.work {
-            Work::Partition(range) => Self::partition(audience, campaign, unit, *range).await,
+            Work::Partition(range) => Self::partition(audiences, campaign, unit, *range).await,
             Work::Retry(devices) => {
                 let claimed = unit.checkpoint;
                 let left: Vec<DeviceId> = devices
@@ -98,30 +90,32 @@ impl Source {
                     .copied()
                     .filter(|id| claimed.is_none_or(|last| storage_id(unit.app, *id) > last.bytes()))
                     .collect();
-                Ok(Self::Retry { audience: audience.clone(), app: unit.app, left: left.into_iter() })
+                Ok(Self::Retry { audiences: audiences.clone(), app: unit.app, left: left.into_iter() })
             }
         }
     }
 
     async fn partition(
-        audience: &Audience,
+        audiences: &Audiences,
         campaign: &Campaign,
         unit: &Unit,
-        range: BucketRange,
+        buckets: BucketRange,
     ) -> Result<Self, StorageError> {
         let notification = &campaign.notification;
+        let everybody = Condition::everybody();
         let condition = match &notification.draft.audience {
             Whom::Nobody => return Ok(Self::Nobody),
-            Whom::All => None,
-            Whom::Matching { condition, .. } => Some(condition),
+            Whom::All => &everybody,
+            Whom::Matching { condition, .. } => condition,
         };
-        let (upper, now): (DeviceId, DateTime<Utc>) = match notification.plan {
-            Some(plan) => (DeviceId(plan.audience_upper_id), plan.evaluated_at),
-            None => return Ok(Self::Nobody),
+        let Some(plan) = notification.plan else { return Ok(Self::Nobody) };
+        let range = AudienceRange {
+            app: unit.app,
+            buckets,
+            upper_id: DeviceId(plan.audience_upper_id),
+            after: unit.checkpoint,
         };
-        let query =
-            AudienceQuery { app: unit.app, condition, now, buckets: range, upper, after: unit.checkpoint };
-        Ok(Self::Partition(audience.devices.stream(query).await?))
+        Ok(Self::Partition(audiences.stream(range, condition, plan.evaluated_at).await?))
     }
 
     /// The next window, empty at the end.
@@ -129,18 +123,12 @@ impl Source {
         match self {
             Source::Nobody => Ok(Vec::new()),
             Source::Partition(stream) => {
-                let mut window = Vec::with_capacity(size);
-                while window.len() < size {
-                    match stream.next().await? {
-                        Some(target) => window.push(Place::Device(target)),
-                        None => break,
-                    }
-                }
-                Ok(window)
+                let targets = stream.next_many(size).await?;
+                Ok(targets.into_iter().map(Place::Device).collect())
             }
-            Source::Retry { audience, app, left } => {
+            Source::Retry { audiences, app, left } => {
                 let ids: Vec<DeviceId> = left.by_ref().take(size).collect();
-                audience.places(*app, &ids).await
+                places(audiences, *app, &ids).await
             }
         }
     }

@@ -9,7 +9,10 @@ use mongodb::bson::{Binary, spec::BinarySubtype};
 const ID_BYTES: usize = size_of::<u64>();
 
 pub(crate) fn binary(bytes: Vec<u8>) -> Binary {
-    Binary { subtype: BinarySubtype::Generic, bytes }
+    Binary {
+        subtype: BinarySubtype::Generic,
+        bytes,
+    }
 }
 
 pub(crate) fn pack_ids(ids: &[DeviceId]) -> Vec<u8> {
@@ -26,7 +29,11 @@ pub(crate) fn unpack_ids(bytes: &[u8]) -> Option<Vec<DeviceId>> {
     if !chunks.remainder().is_empty() {
         return None;
     }
-    Some(chunks.map(|chunk| DeviceId(u64::from_be_bytes(chunk.try_into().unwrap_or_default()))).collect())
+    Some(
+        chunks
+            .map(|chunk| DeviceId(u64::from_be_bytes(chunk.try_into().unwrap_or_default())))
+            .collect(),
+    )
 }
 
 /// Where `id` stands among packed ids, in any order.

@@ -125,7 +125,10 @@ pub struct SendLog {
 impl SendLog {
     /// Over the store's collection.
     pub fn new(store: &Store) -> Self {
-        Self { collection: store.collection(COLLECTION), counters: Counters::new(store) }
+        Self {
+            collection: store.collection(COLLECTION),
+            counters: Counters::new(store),
+        }
     }
 
     /// Logs a batch. A batch id that was logged before changes nothing.
@@ -136,7 +139,10 @@ impl SendLog {
         if batch.devices.is_empty() {
             return Ok(());
         }
-        let mut next_event = self.counters.next_many("event", batch.devices.len() as u64).await? as i64;
+        let mut next_event = self
+            .counters
+            .next_many("event", batch.devices.len() as u64)
+            .await? as i64;
         let documents: Vec<LogDocument> = shards(batch.devices)
             .into_iter()
             .map(|((level, shard), devices)| {
@@ -213,7 +219,10 @@ fn shards(devices: &[DeviceId]) -> BTreeMap<(usize, u16), Vec<DeviceId>> {
         .unwrap_or(LEVELS.len() - 1);
     let mut shards: BTreeMap<_, Vec<DeviceId>> = BTreeMap::new();
     for device in devices {
-        shards.entry((level, shard_of(bucket(*device), level))).or_default().push(*device);
+        shards
+            .entry((level, shard_of(bucket(*device), level)))
+            .or_default()
+            .push(*device);
     }
     shards
 }
@@ -235,7 +244,10 @@ fn pad(mut id: Vec<u8>) -> Vec<u8> {
 fn key(batch: &LogBatch<'_>, level: usize, shard: u16) -> Vec<u8> {
     let mut id = prefix(batch.app, level, shard);
     id.extend_from_slice(&(!(batch.notification.0 as u64)).to_be_bytes());
-    let digest = Sha256::new().chain_update([batch.event.number() as u8]).chain_update(batch.batch_id).finalize();
+    let digest = Sha256::new()
+        .chain_update([batch.event.number() as u8])
+        .chain_update(batch.batch_id)
+        .finalize();
     id.extend_from_slice(&digest[..8]);
     id
 }
@@ -250,8 +262,10 @@ mod tests {
 
     #[test]
     fn a_dense_window_lies_in_narrow_shards() {
-        let mut dense: Vec<DeviceId> =
-            devices(1_000_000).into_iter().filter(|id| (100..105).contains(&bucket(*id))).collect();
+        let mut dense: Vec<DeviceId> = devices(1_000_000)
+            .into_iter()
+            .filter(|id| (100..105).contains(&bucket(*id)))
+            .collect();
         dense.truncate(500);
         let shards = shards(&dense);
         assert!(shards.keys().all(|(level, _)| *level == 0));
@@ -262,7 +276,11 @@ mod tests {
     fn a_sparse_batch_does_not_fall_apart_into_a_document_per_device() {
         for count in [1, 7, 50, 500, 5_000] {
             let documents = shards(&devices(count));
-            assert!(documents.len() <= (count as usize / 64).max(10), "{count} devices: {}", documents.len());
+            assert!(
+                documents.len() <= (count as usize / 64).max(10),
+                "{count} devices: {}",
+                documents.len()
+            );
             assert_eq!(documents.values().map(Vec::len).sum::<usize>(), count as usize);
         }
     }

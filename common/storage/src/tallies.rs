@@ -19,8 +19,17 @@ use crate::notifications::{COLLECTION as NOTIFICATIONS, TallyDocument};
 /// The name of the collection.
 pub(crate) const COLLECTION: &str = "tallies";
 
-const FIELDS: [&str; 9] =
-    ["android", "ios", "web", "unregistered", "failed", "unknown", "skipped", "expired", "canceled"];
+const FIELDS: [&str; 9] = [
+    "android",
+    "ios",
+    "web",
+    "unregistered",
+    "failed",
+    "unknown",
+    "skipped",
+    "expired",
+    "canceled",
+];
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
@@ -50,7 +59,10 @@ pub struct Tallies {
 impl Tallies {
     /// Over the store's collections.
     pub fn new(store: &Store) -> Self {
-        Self { rows: store.collection(COLLECTION), notifications: store.collection(NOTIFICATIONS) }
+        Self {
+            rows: store.collection(COLLECTION),
+            notifications: store.collection(NOTIFICATIONS),
+        }
     }
 
     /// Adds batches that are not in the ledger yet, and returns the totals with them.
@@ -86,8 +98,10 @@ impl Tallies {
     pub async fn settle(&self, id: NotificationId, uuid: NotificationUuid) -> Result<Tally, StorageError> {
         let total = self.sum(id).await?;
         let counts = serialize_to_document(&total).map_err(StorageError::encode)?;
-        let raised: Document =
-            counts.into_iter().map(|(field, count)| (format!("tally.{field}"), count)).collect();
+        let raised: Document = counts
+            .into_iter()
+            .map(|(field, count)| (format!("tally.{field}"), count))
+            .collect();
         self.notifications
             .update_one(doc! { "_id": uuid.to_string() }, doc! { "$max": raised })
             .await?;
@@ -99,11 +113,15 @@ impl Tallies {
         for field in FIELDS {
             group.insert(field, doc! { "$sum": format!("$counts.{field}") });
         }
-        let pipeline = vec![doc! { "$match": { "notification_id": id.0 } }, doc! { "$group": group }];
+        let pipeline = vec![
+            doc! { "$match": { "notification_id": id.0 } },
+            doc! { "$group": group },
+        ];
         let mut cursor = self.rows.aggregate(pipeline).await?;
         match cursor.try_next().await? {
-            Some(sums) => deserialize_from_document(sums)
-                .map_err(|_| StorageError::corrupt(COLLECTION, "counts", id.0)),
+            Some(sums) => {
+                deserialize_from_document(sums).map_err(|_| StorageError::corrupt(COLLECTION, "counts", id.0))
+            }
             None => Ok(TallyDocument::default()),
         }
     }

@@ -138,7 +138,9 @@ pub struct Units {
 impl Units {
     /// Over the store's collection.
     pub fn new(store: &Store) -> Self {
-        Self { collection: store.collection(COLLECTION) }
+        Self {
+            collection: store.collection(COLLECTION),
+        }
     }
 
     /// Writes the partitions of a plan; those that exist already stay as they are.
@@ -157,7 +159,10 @@ impl Units {
                 id: UnitId::partition(notification, index).to_string(),
                 app_id: i32::from(app.0),
                 notification_id: notification.0,
-                buckets: Some(RangeDocument { first: range.first.into(), last: range.last.into() }),
+                buckets: Some(RangeDocument {
+                    first: range.first.into(),
+                    last: range.last.into(),
+                }),
                 devices: None,
                 state: READY.to_owned(),
                 attempt: 1,
@@ -232,11 +237,7 @@ impl Units {
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer. The inner error says the lease is lost.
-    pub async fn extend(
-        &self,
-        unit: &Unit,
-        lease_for: Duration,
-    ) -> Result<Result<(), Fenced>, StorageError> {
+    pub async fn extend(&self, unit: &Unit, lease_for: Duration) -> Result<Result<(), Fenced>, StorageError> {
         let until = vec![doc! { "$set": {
             "lease.expires_at": { "$add": ["$$NOW", millis(lease_for)] },
         } }];
@@ -263,7 +264,12 @@ impl Units {
     /// As [`Self::extend`].
     pub async fn finish(&self, unit: &Unit) -> Result<Result<(), Fenced>, StorageError> {
         let update = doc! { "$set": { "state": DONE } };
-        self.fenced(self.collection.update_one(held(unit), update).await?.matched_count)
+        self.fenced(
+            self.collection
+                .update_one(held(unit), update)
+                .await?
+                .matched_count,
+        )
     }
 
     /// Gives it back before the lease runs out, to be taken up from its checkpoint not before `pause`
@@ -271,16 +277,17 @@ impl Units {
     ///
     /// # Errors
     /// As [`Self::extend`].
-    pub async fn release(
-        &self,
-        unit: &Unit,
-        pause: Duration,
-    ) -> Result<Result<(), Fenced>, StorageError> {
+    pub async fn release(&self, unit: &Unit, pause: Duration) -> Result<Result<(), Fenced>, StorageError> {
         let update = vec![doc! { "$set": {
             "lease.expires_at": "$$NOW",
             "not_before": { "$add": ["$$NOW", millis(pause)] },
         } }];
-        self.fenced(self.collection.update_one(held(unit), update).await?.matched_count)
+        self.fenced(
+            self.collection
+                .update_one(held(unit), update)
+                .await?
+                .matched_count,
+        )
     }
 
     /// How far a campaign is.
@@ -294,7 +301,10 @@ impl Units {
         let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let partitions_done = count(self.collection.count_documents(done).await?);
         let open = count(self.collection.count_documents(of(READY)).await?);
-        Ok(Progress { partitions_done, open })
+        Ok(Progress {
+            partitions_done,
+            open,
+        })
     }
 
     /// The partitions done of several campaigns, for lists.
@@ -355,7 +365,11 @@ fn held(unit: &Unit) -> Document {
 
 impl LeaseDocument {
     fn free() -> Self {
-        Self { owner: String::new(), epoch: 0, expires_at: EPOCH_START }
+        Self {
+            owner: String::new(),
+            epoch: 0,
+            expires_at: EPOCH_START,
+        }
     }
 }
 
@@ -387,4 +401,3 @@ impl UnitDocument {
         })
     }
 }
-

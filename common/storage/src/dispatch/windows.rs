@@ -90,7 +90,11 @@ pub struct GoneToken {
 impl Window {
     /// The ids of the devices that came to `delivery`.
     pub fn ids_with(&self, which: impl Fn(Delivery) -> bool) -> Vec<DeviceId> {
-        self.devices.iter().filter(|device| which(device.delivery)).map(|device| device.id).collect()
+        self.devices
+            .iter()
+            .filter(|device| which(device.delivery))
+            .map(|device| device.id)
+            .collect()
     }
 
     /// What it adds to the totals.
@@ -149,7 +153,9 @@ pub struct Windows {
 impl Windows {
     /// Over the store's collection.
     pub fn new(store: &Store) -> Self {
-        Self { collection: store.collection(COLLECTION) }
+        Self {
+            collection: store.collection(COLLECTION),
+        }
     }
 
     /// Inserts the next window of a unit. It is no claim before [`super::Units::advance`] says so.
@@ -196,7 +202,9 @@ impl Windows {
         };
         let mut older = unsettled.clone();
         older.insert("epoch", doc! { "$lt": unit.epoch });
-        self.collection.update_many(older, doc! { "$set": { "epoch": unit.epoch } }).await?;
+        self.collection
+            .update_many(older, doc! { "$set": { "epoch": unit.epoch } })
+            .await?;
         let mut held = unsettled;
         held.insert("epoch", unit.epoch);
         let mut cursor = self.collection.find(held).sort(doc! { "sequence": 1 }).await?;
@@ -212,11 +220,18 @@ impl Windows {
     /// # Errors
     /// [`StorageError`] when the database does not answer; the inner error when the unit was taken over.
     pub async fn record(&self, window: &Window) -> Result<Result<(), Fenced>, StorageError> {
-        let results = window.devices.iter().map(|device| device.delivery.byte()).collect();
+        let results = window
+            .devices
+            .iter()
+            .map(|device| device.delivery.byte())
+            .collect();
         let mut set = doc! { "results": packing::binary(results), "state": WindowState::Recorded.name() };
         if !window.gone.is_empty() {
             let gone: Vec<GoneDocument> = window.gone.iter().map(GoneDocument::from).collect();
-            set.insert("gone", bson::serialize_to_bson(&gone).map_err(StorageError::encode)?);
+            set.insert(
+                "gone",
+                bson::serialize_to_bson(&gone).map_err(StorageError::encode)?,
+            );
         }
         self.step(window, WindowState::Claimed, set).await
     }
@@ -226,7 +241,12 @@ impl Windows {
     /// # Errors
     /// As [`Self::record`].
     pub async fn settle(&self, window: &Window) -> Result<Result<(), Fenced>, StorageError> {
-        self.step(window, WindowState::Recorded, doc! { "state": WindowState::Settled.name() }).await
+        self.step(
+            window,
+            WindowState::Recorded,
+            doc! { "state": WindowState::Settled.name() },
+        )
+        .await
     }
 
     async fn step(
@@ -236,7 +256,11 @@ impl Windows {
         set: Document,
     ) -> Result<Result<(), Fenced>, StorageError> {
         let filter = doc! { "_id": window.id.as_str(), "epoch": window.epoch, "state": from.name() };
-        let matched = self.collection.update_one(filter, doc! { "$set": set }).await?.matched_count;
+        let matched = self
+            .collection
+            .update_one(filter, doc! { "$set": set })
+            .await?
+            .matched_count;
         Ok(if matched == 1 { Ok(()) } else { Err(Fenced) })
     }
 
@@ -249,11 +273,19 @@ impl Windows {
         notification: NotificationId,
         limit: i64,
     ) -> Result<Vec<Settled>, StorageError> {
-        let mut cursor = self.collection.find(settled_of(notification)).limit(limit).await?;
+        let mut cursor = self
+            .collection
+            .find(settled_of(notification))
+            .limit(limit)
+            .await?;
         let mut settled = Vec::new();
         while let Some(document) = cursor.try_next().await? {
             let window = document.read()?;
-            settled.push(Settled { tally: window.tally(), id: window.id, gone: window.gone });
+            settled.push(Settled {
+                tally: window.tally(),
+                id: window.id,
+                gone: window.gone,
+            });
         }
         Ok(settled)
     }
@@ -265,7 +297,11 @@ impl Windows {
     pub async fn uncounted(&self) -> Result<Vec<NotificationId>, StorageError> {
         let filter = doc! { "state": WindowState::Settled.name() };
         let found = self.collection.distinct("notification_id", filter).await?;
-        Ok(found.iter().filter_map(bson::Bson::as_i64).map(NotificationId).collect())
+        Ok(found
+            .iter()
+            .filter_map(bson::Bson::as_i64)
+            .map(NotificationId)
+            .collect())
     }
 
     /// The counts of these windows are in the totals.
@@ -291,7 +327,11 @@ impl Windows {
     /// # Errors
     /// [`StorageError`] when the database does not answer.
     pub async fn any_settled(&self, notification: NotificationId) -> Result<bool, StorageError> {
-        Ok(self.collection.find_one(settled_of(notification)).await?.is_some())
+        Ok(self
+            .collection
+            .find_one(settled_of(notification))
+            .await?
+            .is_some())
     }
 
     /// Lets the windows of a settled campaign expire at `at`.
@@ -341,7 +381,11 @@ impl WindowDocument {
             .iter()
             .map(|device| device.device_platform.number() | (device.send_platform.number() << 4))
             .collect();
-        let results = window.devices.iter().map(|device| device.delivery.byte()).collect();
+        let results = window
+            .devices
+            .iter()
+            .map(|device| device.delivery.byte())
+            .collect();
         Self {
             id: window.id.to_string(),
             app_id: i32::from(app.0),

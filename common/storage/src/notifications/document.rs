@@ -85,7 +85,11 @@ impl From<TallyDocument> for Tally {
     fn from(kept: TallyDocument) -> Self {
         let count = |n: i64| u64::try_from(n).unwrap_or_default();
         Tally {
-            sent: Sent { android: count(kept.android), ios: count(kept.ios), web: count(kept.web) },
+            sent: Sent {
+                android: count(kept.android),
+                ios: count(kept.ios),
+                web: count(kept.web),
+            },
             unregistered: count(kept.unregistered),
             failed: count(kept.failed),
             unknown: count(kept.unknown),
@@ -133,7 +137,10 @@ impl From<&Audience> for AudienceDocument {
             Audience::All => ("all", None),
             Audience::Matching { source, .. } => ("matching", Some(source.to_string())),
         };
-        Self { kind: kind.to_owned(), conditions }
+        Self {
+            kind: kind.to_owned(),
+            conditions,
+        }
     }
 }
 

@@ -18,8 +18,15 @@ pub struct NotificationOrder {
 
 impl NotificationOrder {
     /// The fields of `order_bys`.
-    pub const FIELDS: [&'static str; 7] =
-        ["id", "created_at", "modified_at", "scheduled_at", "launched_at", "status", "title"];
+    pub const FIELDS: [&'static str; 7] = [
+        "id",
+        "created_at",
+        "modified_at",
+        "scheduled_at",
+        "launched_at",
+        "status",
+        "title",
+    ];
 
     /// Reads one entry of `order_bys`: a field name, with `-` in front for descending.
     pub fn parse(text: &str) -> Option<Self> {
@@ -32,7 +39,11 @@ impl NotificationOrder {
     }
 
     fn path(self) -> &'static str {
-        if self.field == "title" { "content.title" } else { self.field }
+        if self.field == "title" {
+            "content.title"
+        } else {
+            self.field
+        }
     }
 }
 
@@ -73,8 +84,13 @@ impl Notifications {
         let total = self.collection.count_documents(filter.clone()).await?;
         let mut notifications = Vec::new();
         if size > 0 {
-            let mut cursor =
-                self.collection.find(filter).sort(sort).skip(start).limit(i64::from(size)).await?;
+            let mut cursor = self
+                .collection
+                .find(filter)
+                .sort(sort)
+                .skip(start)
+                .limit(i64::from(size))
+                .await?;
             while let Some(document) = cursor.try_next().await? {
                 notifications.push(document.read()?);
             }
@@ -92,7 +108,8 @@ impl Notifications {
         ids: &[NotificationId],
     ) -> Result<Vec<Notification>, StorageError> {
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-        self.read_all(doc! { "app_id": i32::from(app.0), "id": { "$in": ids } }).await
+        self.read_all(doc! { "app_id": i32::from(app.0), "id": { "$in": ids } })
+            .await
     }
 
     /// The campaigns that are being sent now, of all apps; what workers pick their work from.
@@ -100,7 +117,8 @@ impl Notifications {
     /// # Errors
     /// As [`Self::list`].
     pub async fn launched(&self) -> Result<Vec<Notification>, StorageError> {
-        self.read_all(doc! { "status": i32::from(Status::Launched.number()) }).await
+        self.read_all(doc! { "status": i32::from(Status::Launched.number()) })
+            .await
     }
 
     async fn read_all(&self, filter: Document) -> Result<Vec<Notification>, StorageError> {

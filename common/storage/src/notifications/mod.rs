@@ -44,7 +44,9 @@ impl NotificationRef {
         match text.parse::<i64>() {
             Ok(id) if id > 0 => Some(Self::Id(NotificationId(id))),
             Ok(_) => None,
-            Err(_) => uuid::Uuid::try_parse(text).ok().map(|uuid| Self::Uuid(NotificationUuid(uuid))),
+            Err(_) => uuid::Uuid::try_parse(text)
+                .ok()
+                .map(|uuid| Self::Uuid(NotificationUuid(uuid))),
         }
     }
 
@@ -80,7 +82,10 @@ pub struct Notifications {
 impl Notifications {
     /// Over the store's collection.
     pub fn new(store: &Store) -> Self {
-        Self { collection: store.collection(COLLECTION), counters: Counters::new(store) }
+        Self {
+            collection: store.collection(COLLECTION),
+            counters: Counters::new(store),
+        }
     }
 
     /// Keeps a new draft.
@@ -98,7 +103,9 @@ impl Notifications {
         let document = NotificationDocument::draft(id, uuid, app, draft, now);
         match self.collection.insert_one(&document).await {
             Ok(_) => document.read(),
-            Err(error) if is_duplicate_key(&error) => Err(StorageError::Conflict { what: "notification uuid" }),
+            Err(error) if is_duplicate_key(&error) => Err(StorageError::Conflict {
+                what: "notification uuid",
+            }),
             Err(error) => Err(error.into()),
         }
     }
@@ -162,7 +169,9 @@ impl Notifications {
         error: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<Transition, StorageError> {
-        let sources: Vec<i32> = Status::sources(event).map(|status| i32::from(status.number())).collect();
+        let sources: Vec<i32> = Status::sources(event)
+            .map(|status| i32::from(status.number()))
+            .collect();
         let mut filter = which.filter();
         filter.insert("app_id", i32::from(app.0));
         filter.insert("status", doc! { "$in": sources });
@@ -177,7 +186,8 @@ impl Notifications {
         if to.is_terminal() {
             set.insert("finished_at", stored(now));
         }
-        self.change(app, which, filter, doc! { "$set": set, "$inc": { "version": 1 } }).await
+        self.change(app, which, filter, doc! { "$set": set, "$inc": { "version": 1 } })
+            .await
     }
 
     async fn change(
@@ -202,6 +212,10 @@ impl Notifications {
     }
 
     async fn find(&self, filter: Document) -> Result<Option<Notification>, StorageError> {
-        self.collection.find_one(filter).await?.map(NotificationDocument::read).transpose()
+        self.collection
+            .find_one(filter)
+            .await?
+            .map(NotificationDocument::read)
+            .transpose()
     }
 }

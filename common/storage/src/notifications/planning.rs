@@ -57,7 +57,10 @@ impl Notifications {
         claimed
             .map(|document| {
                 let epoch = document.lease.as_ref().map_or(0, |lease| lease.epoch);
-                Ok(Claimed { notification: document.read()?, lease: PlannerLease { epoch } })
+                Ok(Claimed {
+                    notification: document.read()?,
+                    lease: PlannerLease { epoch },
+                })
             })
             .transpose()
     }
@@ -103,11 +106,7 @@ impl Notifications {
         self.end_claim(claimed, set).await
     }
 
-    async fn end_claim(
-        &self,
-        claimed: &Claimed,
-        set: mongodb::bson::Document,
-    ) -> Result<bool, StorageError> {
+    async fn end_claim(&self, claimed: &Claimed, set: mongodb::bson::Document) -> Result<bool, StorageError> {
         let filter = doc! {
             "_id": claimed.notification.uuid.to_string(),
             "status": i32::from(Status::Queued.number()),
