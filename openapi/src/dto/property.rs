@@ -97,14 +97,10 @@ pub struct CatalogueEntry {
     pub key: String,
     /// The types seen: `string`, `int`, `float`, `bool`, `list`.
     pub types: Vec<String>,
-    /// How many devices hold it, where that was counted.
-    pub devices: Option<u64>,
-    /// The share of the app's devices that hold it, 0 to 1, where that was counted.
+    /// The share of the app's devices that hold it, 0 to 1, estimated from a sample.
     pub coverage: Option<f64>,
     /// When a value of it was first seen.
     pub first_seen_at: Option<Timestamp>,
-    /// When a value of it was last seen, to a minute or so.
-    pub last_seen_at: Option<Timestamp>,
 }
 
 impl Example for CatalogueEntry {
@@ -112,10 +108,8 @@ impl Example for CatalogueEntry {
         Self {
             key: "plan".to_owned(),
             types: vec!["string".to_owned()],
-            devices: Some(812_044),
             coverage: Some(0.81),
             first_seen_at: None,
-            last_seen_at: None,
         }
     }
 }

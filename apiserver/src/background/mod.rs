@@ -1,0 +1,3 @@
+//! What the API server does besides answering.
+
+pub(crate) mod planner;

@@ -1,0 +1,120 @@
+//! The planner: from QUEUED to LAUNCHED.
+//!
+//! Any number of replicas run it. A claim is a lease by the database's clock, with an epoch that
+//! stands in the filter of every later write. Once claimed, a notification's audience is frozen (no
+//! device with a higher id than the counter's, and one "now" for relative dates), its partitions
+//! are written, and one compare-and-set makes it LAUNCHED. A planner that dies in between leaves a
+//! lease that runs out; the next one writes the same documents.
+//!
+//! It looks every few hundred milliseconds, and at once when this process launched something.
+
+use std::{sync::Arc, time::Duration};
+
+use jraze_domain::{
+    campaign::{Audience, Plan},
+    dispatch::plan::{DEVICES_PER_PARTITION, partitions},
+};
+use jraze_runtime::{backoff::Backoff, clock::Clock, lifecycle::Lifecycle};
+use jraze_storage::{
+    StorageError,
+    counters::IdAllocator,
+    dispatch::Units,
+    notifications::{Claimed, Notifications},
+};
+use rand::{SeedableRng as _, rngs::StdRng};
+use tokio::sync::Notify;
+
+use crate::{convert::error::chain, random::Random};
+
+/// What the planner works with.
+pub(crate) struct Planner {
+    pub(crate) notifications: Notifications,
+    pub(crate) units: Units,
+    pub(crate) ids: IdAllocator,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<Random>,
+    /// Somebody launched something here.
+    pub(crate) launched: Arc<Notify>,
+    pub(crate) interval: Duration,
+    pub(crate) lease: Duration,
+}
+
+/// Waits after a failure, so that a database that is away is not hammered.
+const AFTER_FAILURE: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+
+impl Planner {
+    /// Plans what is due until the soft stop.
+    pub(crate) async fn run(self, lifecycle: Lifecycle) {
+        let mut generator = StdRng::from_seed(self.random.bytes());
+        let mut failures = 0;
+        while !lifecycle.stopping().is_cancelled() {
+            // In a task of its own: the wait below must never drop a database operation.
+            let wait = match self.plan_one().await {
+                Ok(true) => {
+                    failures = 0;
+                    continue;
+                }
+                Ok(false) => {
+                    failures = 0;
+                    self.interval
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(error = chain(&error), failures, "the planner cannot go on");
+                    AFTER_FAILURE.delay(failures, &mut generator)
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.launched.notified(), if failures == 0 => {}
+                () = lifecycle.stopping().cancelled() => {}
+            }
+        }
+    }
+
+    /// Plans one notification that is due; false when there is none.
+    async fn plan_one(&self) -> Result<bool, StorageError> {
+        let Some(claimed) = self.notifications.claim_due(self.lease).await? else {
+            return Ok(false);
+        };
+        let notification = claimed.notification.id;
+        let started = self.start(&claimed).await?;
+        if started {
+            tracing::info!(notification = notification.0, "campaign launched");
+        } else {
+            // Withdrawn by a person, or taken over by another planner.
+            tracing::info!(notification = notification.0, "planned in vain");
+        }
+        Ok(true)
+    }
+
+    async fn start(&self, claimed: &Claimed) -> Result<bool, StorageError> {
+        let notification = &claimed.notification;
+        let now = self.clock.now();
+        if notification
+            .draft
+            .expires_at
+            .is_some_and(|expires| expires <= now)
+        {
+            let reason = "it expired before it was sent";
+            return self.notifications.fail_claimed(claimed, reason, now).await;
+        }
+        let upper = self.ids.upper_bound(notification.app).await?;
+        let ranges = match notification.draft.audience {
+            // No partitions: the result worker finds nothing open and closes it.
+            Audience::Nobody => Vec::new(),
+            Audience::All | Audience::Matching { .. } => partitions(upper.0, DEVICES_PER_PARTITION),
+        };
+        if !ranges.is_empty() {
+            self.units
+                .plan(notification.app, notification.id, &ranges)
+                .await?;
+        }
+        let plan = Plan {
+            audience_upper_id: upper.0,
+            evaluated_at: now,
+            partitions: u32::try_from(ranges.len()).unwrap_or(u32::MAX),
+        };
+        self.notifications.start(claimed, plan, now).await
+    }
+}

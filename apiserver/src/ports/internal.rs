@@ -1,0 +1,195 @@
+//! What the workers report.
+
+use std::sync::Arc;
+
+use jraze_domain::{
+    dispatch::{Sent, Tally},
+    ids::{DeviceId, NotificationId},
+};
+use jraze_openapi::{
+    api::InternalPort,
+    dto::{ApiError, LogNotification, LoggedDevices, Outcomes, SentBatch, SentCounts, SentIncrease},
+    security::InternalCaller,
+};
+use jraze_storage::{notifications::NotificationRef, send_log::LogEvent};
+
+use crate::{
+    auth::Authenticator,
+    convert::{error, notification},
+    services::{ServiceError, tallies::Tallies},
+};
+
+/// Devices of one report, at most.
+const MAX_DEVICES: usize = 10_000;
+/// Batches of one report, at most.
+const MAX_BATCHES: usize = 1_000;
+/// Longest name of a batch, in bytes.
+const MAX_NAME: usize = 256;
+/// Largest count of one batch. Sums of any number of them stay within 64 bits.
+const MAX_COUNT: u64 = 1 << 40;
+
+/// The port.
+pub(crate) struct Port {
+    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) tallies: Tallies,
+}
+
+impl InternalPort for Port {
+    async fn log_notification(
+        &self,
+        caller: InternalCaller,
+        sent: LogNotification,
+    ) -> Result<LoggedDevices, ApiError> {
+        self.authenticator.internal(&caller).await?;
+        if sent.device_ids.len() > MAX_DEVICES {
+            let message = format!("a report names at most {MAX_DEVICES} devices");
+            return Err(ApiError::invalid("invalid_body", "/device_ids", message));
+        }
+        let event = match sent.event.as_deref() {
+            None => LogEvent::Sent,
+            Some(name) => LogEvent::parse(name).ok_or_else(|| {
+                let known = LogEvent::ALL.map(LogEvent::name).join(", ");
+                ApiError::invalid("invalid_body", "/event", format!("the events are {known}"))
+            })?,
+        };
+        let batch_id = sent.batch_id.map(|id| name("/batch_id", id)).transpose()?;
+        let count = sent.device_ids.len() as u64;
+        let devices: Vec<DeviceId> = sent.device_ids.into_iter().map(DeviceId).collect();
+        let id = NotificationId(sent.notification_id);
+        let logged = self.tallies.log(id, batch_id, event, &devices).await;
+        logged.map_err(error::service)?;
+        Ok(LoggedDevices(count))
+    }
+
+    async fn increase_sent(
+        &self,
+        caller: InternalCaller,
+        which: String,
+        sent: SentIncrease,
+    ) -> Result<SentCounts, ApiError> {
+        self.authenticator.internal(&caller).await?;
+        let NotificationRef::Uuid(uuid) = notification::reference(&which)? else {
+            return Err(error::service(ServiceError::UnknownNotification));
+        };
+        let totals = self
+            .tallies
+            .increase(uuid, batches(sent)?)
+            .await
+            .map_err(error::service)?;
+        Ok(notification::show_sent(totals))
+    }
+}
+
+/// The increase of the body itself (unless it names none) and its batches.
+fn batches(sent: SentIncrease) -> Result<Vec<(Option<String>, Tally)>, ApiError> {
+    let listed = sent.batches.unwrap_or_default();
+    if listed.len() > MAX_BATCHES {
+        let message = format!("a report holds at most {MAX_BATCHES} batches");
+        return Err(ApiError::invalid("invalid_body", "/batches", message));
+    }
+    let mut batches = Vec::with_capacity(listed.len() + 1);
+    if sent.ios.is_some() || sent.android.is_some() || sent.web.is_some() {
+        let sent_now = Sent {
+            android: count("/android", sent.android.unwrap_or(0))?,
+            ios: count("/ios", sent.ios.unwrap_or(0))?,
+            web: count("/web", sent.web.unwrap_or(0))?,
+        };
+        let id = sent.batch_id.map(|id| name("/batch_id", id)).transpose()?;
+        batches.push((
+            id,
+            Tally {
+                sent: sent_now,
+                ..Tally::default()
+            },
+        ));
+    } else if sent.batch_id.is_some() {
+        let message = "names a batch without a count";
+        return Err(ApiError::invalid("invalid_body", "/batch_id", message));
+    }
+    for (index, batch) in listed.into_iter().enumerate() {
+        batches.push(listed_batch(index, batch)?);
+    }
+    Ok(batches)
+}
+
+fn listed_batch(index: usize, batch: SentBatch) -> Result<(Option<String>, Tally), ApiError> {
+    let place = |field: &str| format!("/batches/{index}/{field}");
+    let outcomes: Outcomes = batch.outcomes.unwrap_or_default();
+    let other = |field: &str, n| count(&place(&format!("outcomes/{field}")), n);
+    let tally = Tally {
+        sent: Sent {
+            android: count(&place("android"), batch.android)?,
+            ios: count(&place("ios"), batch.ios)?,
+            web: count(&place("web"), batch.web)?,
+        },
+        unregistered: other("unregistered", outcomes.unregistered)?,
+        failed: other("failed", outcomes.failed)?,
+        unknown: other("unknown", outcomes.unknown)?,
+        skipped: other("skipped", outcomes.skipped)?,
+        expired: other("expired", outcomes.expired)?,
+        canceled: other("canceled", outcomes.canceled)?,
+    };
+    Ok((Some(name(&place("batch_id"), batch.batch_id)?), tally))
+}
+
+fn count(pointer: &str, count: u64) -> Result<u64, ApiError> {
+    if count <= MAX_COUNT {
+        return Ok(count);
+    }
+    Err(ApiError::invalid(
+        "invalid_body",
+        pointer,
+        format!("is more than {MAX_COUNT}"),
+    ))
+}
+
+/// A batch's name. Those that begin with `~` are ours, for batches that came without one.
+fn name(pointer: &str, id: String) -> Result<String, ApiError> {
+    if (1..=MAX_NAME).contains(&id.len()) && !id.starts_with('~') {
+        return Ok(id);
+    }
+    let message = format!("is 1 to {MAX_NAME} bytes long and does not begin with ~");
+    Err(ApiError::invalid("invalid_body", pointer, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(body: serde_json::Value) -> Result<Vec<(Option<String>, Tally)>, ApiError> {
+        batches(serde_json::from_value(body).unwrap())
+    }
+
+    #[test]
+    fn the_seeds_body_is_one_batch_without_a_name() {
+        let batches = read(json!({"ios": 3, "android": 4})).unwrap();
+        let [(None, tally)] = batches.as_slice() else {
+            panic!("{batches:?}")
+        };
+        assert_eq!((tally.sent.ios, tally.sent.android, tally.sent.web), (3, 4, 0));
+    }
+
+    #[test]
+    fn an_increase_and_batches_may_come_together() {
+        let batches = read(json!({
+            "web": 1, "batch_id": "a",
+            "batches": [{"batch_id": "b", "ios": 2, "outcomes": {"failed": 5}}]
+        }))
+        .unwrap();
+        assert_eq!(batches.len(), 2);
+        assert_eq!(batches[1].1.failed, 5);
+    }
+
+    #[test]
+    fn a_wrong_name_or_count_is_pointed_at() {
+        let pointer = |body| read(body).unwrap_err().fields[0].pointer.clone();
+        assert_eq!(pointer(json!({"ios": 1, "batch_id": ""})), "/batch_id");
+        assert_eq!(pointer(json!({"batch_id": "a"})), "/batch_id");
+        assert_eq!(pointer(json!({"ios": u64::MAX})), "/ios");
+        let batch = json!({"batches": [{"batch_id": "~x"}]});
+        assert_eq!(pointer(batch), "/batches/0/batch_id");
+        let batch = json!({"batches": [{"batch_id": "x", "outcomes": {"failed": u64::MAX}}]});
+        assert_eq!(pointer(batch), "/batches/0/outcomes/failed");
+    }
+}

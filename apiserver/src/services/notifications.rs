@@ -1,0 +1,164 @@
+//! Notifications: written, edited, moved through their states. The only caller of
+//! `storage::notifications::transition` for people.
+
+use std::{collections::HashMap, sync::Arc};
+
+use jraze_domain::{
+    campaign::{Draft, Event, IllegalTransition, Notification, Status},
+    ids::{AppId, NotificationId, NotificationUuid},
+};
+use jraze_runtime::clock::Clock;
+use jraze_storage::{
+    dispatch::Units,
+    notifications::{NotificationOrder, NotificationRef, Notifications as Repository, Transition},
+};
+use tokio::sync::Notify;
+
+use super::ServiceError;
+use crate::random::Random;
+
+/// A notification with how far its plan has come.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) notification: Notification,
+    pub(crate) partitions_done: u32,
+}
+
+/// The use cases of notifications.
+#[derive(Clone)]
+pub(crate) struct Notifications {
+    pub(crate) repository: Repository,
+    pub(crate) units: Units,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<Random>,
+    /// Wakes the planner of this process; those of others look by themselves.
+    pub(crate) launched: Arc<Notify>,
+}
+
+impl Notifications {
+    /// Keeps a new draft.
+    pub(crate) async fn create(&self, app: AppId, draft: &Draft) -> Result<Seen, ServiceError> {
+        let uuid = NotificationUuid(self.random.uuid());
+        let notification = self.repository.add(app, uuid, draft, self.clock.now()).await?;
+        Ok(Seen {
+            notification,
+            partitions_done: 0,
+        })
+    }
+
+    /// The notification.
+    pub(crate) async fn get(&self, app: AppId, which: NotificationRef) -> Result<Seen, ServiceError> {
+        self.see(self.lookup(app, which).await?).await
+    }
+
+    /// A page of the app's notifications, and how many there are.
+    pub(crate) async fn list(
+        &self,
+        app: AppId,
+        status: Option<Status>,
+        order: &[NotificationOrder],
+        start: u64,
+        size: u64,
+    ) -> Result<(Vec<Seen>, u64), ServiceError> {
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let page = self.repository.list(app, status, order, start, size).await?;
+        Ok((self.see_all(page.notifications).await?, page.total))
+    }
+
+    /// The notifications of these numbers, in no order.
+    pub(crate) async fn by_ids(&self, app: AppId, ids: &[NotificationId]) -> Result<Vec<Seen>, ServiceError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.see_all(self.repository.by_ids(app, ids).await?).await
+    }
+
+    /// Replaces a draft.
+    pub(crate) async fn edit(
+        &self,
+        app: AppId,
+        which: NotificationRef,
+        draft: &Draft,
+    ) -> Result<Seen, ServiceError> {
+        match self.repository.edit(app, which, draft, self.clock.now()).await? {
+            Transition::Made(notification) => self.see(*notification).await,
+            Transition::Refused { found } => Err(ServiceError::NotADraft(found)),
+            Transition::Missing => Err(ServiceError::UnknownNotification),
+        }
+    }
+
+    /// Which event a person's wish for `wanted` is, as things stand now.
+    pub(crate) async fn event_towards(
+        &self,
+        app: AppId,
+        which: NotificationRef,
+        wanted: Status,
+    ) -> Result<Event, ServiceError> {
+        Ok(self.lookup(app, which).await?.status.person_event(wanted)?)
+    }
+
+    /// Makes a person's event happen.
+    pub(crate) async fn transition(
+        &self,
+        app: AppId,
+        which: NotificationRef,
+        event: Event,
+    ) -> Result<Seen, ServiceError> {
+        match self
+            .repository
+            .transition(app, which, event, None, self.clock.now())
+            .await?
+        {
+            Transition::Made(notification) => {
+                if event == Event::Launch {
+                    self.launched.notify_one();
+                }
+                self.see(*notification).await
+            }
+            Transition::Refused { found } => Err(IllegalTransition {
+                from: found,
+                to: event.target(),
+            }
+            .into()),
+            Transition::Missing => Err(ServiceError::UnknownNotification),
+        }
+    }
+
+    async fn lookup(&self, app: AppId, which: NotificationRef) -> Result<Notification, ServiceError> {
+        self.repository
+            .lookup(app, which)
+            .await?
+            .ok_or(ServiceError::UnknownNotification)
+    }
+
+    async fn see(&self, notification: Notification) -> Result<Seen, ServiceError> {
+        let mut seen = self.see_all(vec![notification]).await?;
+        seen.pop().ok_or(ServiceError::UnknownNotification)
+    }
+
+    async fn see_all(&self, notifications: Vec<Notification>) -> Result<Vec<Seen>, ServiceError> {
+        let planned: Vec<NotificationId> = notifications
+            .iter()
+            .filter(|notification| notification.plan.is_some())
+            .map(|notification| notification.id)
+            .collect();
+        let done: HashMap<NotificationId, u32> = if planned.is_empty() {
+            HashMap::new()
+        } else {
+            self.units.partitions_done(&planned).await?.into_iter().collect()
+        };
+        let see = |notification: Notification| {
+            let total = notification.plan.map_or(0, |plan| plan.partitions);
+            // Units are cleaned up some time after the end; what was sent is done.
+            let partitions_done = match notification.status {
+                Status::Sent => total,
+                _ => done.get(&notification.id).copied().unwrap_or(0),
+            };
+            Seen {
+                notification,
+                partitions_done,
+            }
+        };
+        Ok(notifications.into_iter().map(see).collect())
+    }
+}

@@ -1,0 +1,85 @@
+//! What the workers report: which devices were sent to, and what became of them.
+//!
+//! A report names its batch, and a batch that was seen before changes nothing. A report without a
+//! name counts each time, as the contract says; it gets a name of its own.
+
+use std::sync::Arc;
+
+use jraze_domain::{
+    campaign::Notification,
+    dispatch::{Sent, Tally},
+    ids::{DeviceId, NotificationId, NotificationUuid},
+};
+use jraze_runtime::clock::Clock;
+use jraze_storage::{
+    notifications::{NotificationRef, Notifications},
+    send_log::{LogBatch, LogEvent, SendLog},
+    tallies::{Batch, Tallies as Ledger},
+};
+
+use super::ServiceError;
+use crate::random::Random;
+
+/// The use cases behind `X-Server-Key`. They serve all apps: the notification says which.
+#[derive(Clone)]
+pub(crate) struct Tallies {
+    pub(crate) notifications: Notifications,
+    pub(crate) log: SendLog,
+    pub(crate) ledger: Ledger,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<Random>,
+}
+
+impl Tallies {
+    /// Logs that a notification went to devices.
+    pub(crate) async fn log(
+        &self,
+        notification: NotificationId,
+        batch_id: Option<String>,
+        event: LogEvent,
+        devices: &[DeviceId],
+    ) -> Result<(), ServiceError> {
+        let found = self.find(NotificationRef::Id(notification)).await?;
+        let batch_id = batch_id.unwrap_or_else(|| self.fresh_name());
+        let batch = LogBatch {
+            app: found.app,
+            notification,
+            batch_id: &batch_id,
+            event,
+            devices,
+        };
+        Ok(self.log.add(&batch, self.clock.now()).await?)
+    }
+
+    /// Applies batches, those without a name under a fresh one, and returns the sent counts with
+    /// them.
+    pub(crate) async fn increase(
+        &self,
+        notification: NotificationUuid,
+        batches: Vec<(Option<String>, Tally)>,
+    ) -> Result<Sent, ServiceError> {
+        let found = self.find(NotificationRef::Uuid(notification)).await?;
+        let batches: Vec<Batch> = batches
+            .into_iter()
+            .map(|(id, tally)| Batch {
+                id: id.unwrap_or_else(|| self.fresh_name()),
+                tally,
+            })
+            .collect();
+        let totals = self
+            .ledger
+            .apply(found.app, found.id, found.uuid, &batches)
+            .await?;
+        Ok(totals.sent)
+    }
+
+    async fn find(&self, which: NotificationRef) -> Result<Notification, ServiceError> {
+        let found = self.notifications.lookup_anywhere(which).await?;
+        found.ok_or(ServiceError::UnknownNotification)
+    }
+
+    /// No caller's name begins like this (see `ports::internal`), so none can meet it.
+    fn fresh_name(&self) -> String {
+        format!("~{}", self.random.uuid().simple())
+    }
+}
