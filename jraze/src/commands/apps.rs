@@ -1,0 +1,75 @@
+//! `jraze apps create | list`: tenants, straight in the database.
+
+use clap::Subcommand;
+use jraze_runtime::clock::{Clock as _, SystemClock};
+use jraze_storage::{Store, apps::Apps};
+use serde_json::json;
+use toml::Table;
+
+use super::Done;
+use crate::{output::Output, settings::Sources, wiring};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AppsCommand {
+    /// Create an app; give it keys with `jraze keys create --app`
+    Create {
+        /// Name for commands: small letters, digits and -, beginning with a letter
+        #[arg(value_parser = slug)]
+        slug: String,
+        /// Name for people; the slug when absent
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List the apps
+    List,
+}
+
+fn slug(text: &str) -> Result<String, String> {
+    let good = text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && text.len() <= 64;
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err("expected small letters, digits and -, beginning with a letter".into())
+    }
+}
+
+pub(crate) async fn run(command: AppsCommand, sources: &Sources, output: Output) -> anyhow::Result<Done> {
+    let store = open(sources).await?;
+    let apps = Apps::new(&store);
+    match command {
+        AppsCommand::Create { slug, name } => {
+            let name = name.unwrap_or_else(|| slug.clone());
+            let app = apps.create(&slug, &name, SystemClock.now()).await?;
+            output.line(format!("app {} ({})", app.id.0, app.slug));
+            output.event(&json!({"event": "created", "app": app.id.0, "slug": app.slug, "name": app.name}));
+        }
+        AppsCommand::List => {
+            let apps = apps.list().await?;
+            let rows: Vec<_> = apps
+                .iter()
+                .map(|app| {
+                    let created = app.created_at.format("%Y-%m-%d %H:%M").to_string();
+                    vec![app.id.0.to_string(), app.slug.clone(), created, app.name.clone()]
+                })
+                .collect();
+            output.table(&["app", "slug", "created", "name"], &rows);
+            for app in apps {
+                output.event(&json!({
+                    "app": app.id.0, "slug": app.slug, "name": app.name, "created_at": app.created_at,
+                }));
+            }
+        }
+    }
+    store.close().await;
+    Ok(Done::Fully)
+}
+
+/// The database, migrated.
+pub(super) async fn open(sources: &Sources) -> anyhow::Result<Store> {
+    let settings = sources.start(Table::new(), Table::new())?;
+    wiring::open(&settings.mongodb).await
+}

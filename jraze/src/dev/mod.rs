@@ -1,0 +1,8 @@
+//! The parts of `jraze dev`; [`crate::commands::dev`] puts them together.
+
+pub(crate) mod keys;
+pub(crate) mod mongod;
+pub(crate) mod mongod_binary;
+pub(crate) mod ready;
+pub(crate) mod replica_set;
+pub(crate) mod samples;
