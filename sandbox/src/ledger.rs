@@ -97,11 +97,14 @@ pub(crate) struct Filter {
     pub(crate) status: Option<u16>,
     /// Only entries with a higher sequence number.
     pub(crate) since: u64,
+    /// Only entries with a sequence number up to this.
+    pub(crate) until: Option<u64>,
 }
 
 impl Filter {
     fn wants(&self, entry: &Entry) -> bool {
         entry.sequence > self.since
+            && self.until.is_none_or(|until| entry.sequence <= until)
             && self.provider.is_none_or(|wanted| wanted == entry.provider)
             && self.status.is_none_or(|wanted| Some(wanted) == entry.status)
             && self.token.as_deref().is_none_or(|wanted| wanted == &*entry.token)

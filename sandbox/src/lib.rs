@@ -21,7 +21,7 @@
 //!
 //! # How a request travels
 //!
-//! [`server`] accepts TLS connections and drives HTTP/2; [`fcm`] or [`apns`] checks the request; one that
+//! [`server`] accepts TLS connections and [`driver`] serves HTTP/2 on them; [`fcm`] or [`apns`] checks the request; one that
 //! breaks a rule is refused, any other goes to [`core`], which asks the [`script`], then the [`magic`] of
 //! the token, and writes it into the [`ledger`] with its answer. [`control`] is the HTTP API on all that.
 //! [`wire`] sits below HTTP/2 and says the two things that the `h2` crate cannot.
@@ -41,6 +41,7 @@ mod clock;
 mod control;
 mod core;
 mod credentials;
+mod driver;
 mod error;
 mod fcm;
 mod http1;

@@ -8,6 +8,7 @@ pub(crate) mod answers;
 mod check;
 pub(crate) mod oauth;
 mod schema;
+mod walk;
 
 use std::{borrow::Cow, sync::Arc};
 

@@ -1,5 +1,7 @@
 //! FCM over the wire: one test for each rule.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
 use crate::support::{Client, Fcm, assertion, control, get, start, token};
 use serde_json::{Value, json};
 
@@ -43,7 +45,8 @@ async fn access_tokens_need_a_good_assertion() {
     assert_eq!(good["expires_in"], 77);
     assert_eq!(good["token_type"], "Bearer");
 
-    let spoiled: [(&str, fn(&mut Value)); 5] = [
+    type Spoil = fn(&mut Value);
+    let spoiled: [(&str, Spoil); 5] = [
         ("invalid_grant", |claims| {
             claims["aud"] = json!("https://other.example/token")
         }),
