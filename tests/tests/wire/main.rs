@@ -1,0 +1,18 @@
+//! The providers against the sandbox, over real TLS and HTTP/2.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `fcm` | every row of the FCM table, access tokens, what arrives |
+//! | `apns` | every row of the APNs table, provider tokens, what arrives |
+//! | `transport` | streams, connections, and everything that can break one |
+//! | `settings` | credentials that cannot be used, refused with the reason |
+//!
+//! Below them, `rig` starts a sandbox with both providers configured for it, and `peer` is a server
+//! that misbehaves in ways that no sandbox would.
+
+mod apns;
+mod fcm;
+mod peer;
+mod rig;
+mod settings;
+mod transport;
