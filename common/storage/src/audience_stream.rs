@@ -132,7 +132,7 @@ impl AudienceStream {
     /// # Errors
     /// As [`Self::next`].
     pub async fn next_many(&mut self, most: usize) -> Result<Vec<Target>, StorageError> {
-        let mut targets = Vec::with_capacity(most);
+        let mut targets = Vec::with_capacity(most.min(BATCH_SIZE as usize));
         while targets.len() < most
             && let Some(target) = self.next().await?
         {

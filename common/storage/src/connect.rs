@@ -122,16 +122,51 @@ impl Store {
     }
 
     async fn require_replica_set(&self) -> Result<(), StorageError> {
-        let hello: Document = self.database.run_command(doc! { "hello": 1 }).await?;
-        let in_a_set = hello.get_str("setName").is_ok();
-        let router_of_a_cluster = hello.get_str("msg").is_ok_and(|message| message == "isdbgrid");
-        if in_a_set || router_of_a_cluster {
-            return Ok(());
+        judge(&self.database.run_command(doc! { "hello": 1 }).await?)
+    }
+}
+
+/// Refuses a server whose answer to `hello` says that it stands alone.
+fn judge(hello: &Document) -> Result<(), StorageError> {
+    let in_a_set = hello.get_str("setName").is_ok();
+    let router_of_a_cluster = hello.get_str("msg").is_ok_and(|message| message == "isdbgrid");
+    if in_a_set || router_of_a_cluster {
+        return Ok(());
+    }
+    Err(StorageError::Unsuitable {
+        reason: "this MongoDB server is not part of a replica set, which jraze needs; start mongod with \
+                 --replSet rs0 and run rs.initiate() once (one node is enough)"
+            .into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_stands_alone_is_refused_with_the_remedy_in_one_line() {
+        let alone = doc! { "isWritablePrimary": true, "ok": 1 };
+        let reason = judge(&alone).expect_err("refused").to_string();
+        assert!(
+            reason.contains("--replSet") && reason.lines().count() == 1,
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn a_member_of_a_set_and_a_router_of_a_cluster_are_accepted() {
+        for hello in [doc! { "setName": "rs0" }, doc! { "msg": "isdbgrid" }] {
+            assert!(judge(&hello).is_ok(), "{hello}");
         }
-        Err(StorageError::Unsuitable {
-            reason: "this MongoDB server is not part of a replica set, which jraze needs; start mongod with \
-                     --replSet rs0 and run rs.initiate() once (one node is enough)"
-                .into(),
-        })
+    }
+
+    #[test]
+    fn settings_do_not_show_the_password() {
+        let settings = MongoSettings {
+            uri: "mongodb://me:hunter2@host/".into(),
+            ..MongoSettings::default()
+        };
+        assert!(!format!("{settings:?}").contains("hunter2"));
     }
 }
