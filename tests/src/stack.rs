@@ -55,6 +55,14 @@ impl Process {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Ends it as a power cut would.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub async fn kill(mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
     /// The most memory it held so far, in bytes.
     pub fn peak_memory(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
@@ -227,57 +235,41 @@ impl Roles {
             .with_context(|| format!("{MONGODB_URI} is not set: `make test` starts a database server"))?;
         let folder = tempfile::tempdir()?;
         let database = format!("jraze_test_{name}_{}", std::process::id());
-        let (api_port, control_port) = (free_port()?, free_port()?);
-        let api_url = format!("http://127.0.0.1:{api_port}");
-        let sandbox_url = format!("http://127.0.0.1:{control_port}");
+        let api_url = format!("http://127.0.0.1:{}", free_port()?);
         let settings = folder.path().join("jraze.toml");
-        let state = folder.path().join("sandbox");
         let base = format!(
             "[mongodb]\nuri = \"{uri}\"\ndatabase = \"{database}\"\n\n\
-             [apiserver]\nlisten = \"127.0.0.1:{api_port}\"\n\n\
-             [sandbox]\nstate_dir = \"{}\"\ncontrol_listen = \"127.0.0.1:{control_port}\"\n",
-            state.display()
+             [apiserver]\nlisten = \"{}\"\n\n\
+             [sandbox]\nfcm_port = 0\napns_port = 0\ncontrol_port = 0\nstate_dir = \"{}\"\n",
+            api_url.trim_start_matches("http://"),
+            folder.path().join("sandbox").display()
         );
         std::fs::write(&settings, &base)?;
-
-        let sandbox = role("sandbox", &settings, folder.path())?;
-        let mut stack_sandbox = sandbox;
-        let info = wait_for_json(&mut stack_sandbox, &sandbox_url).await?;
-
-        run(&["--config", &settings.to_string_lossy(), "migrate"], folder.path(), &[]).await?.success()?;
+        let mut sandbox = role("sandbox", &settings, folder.path())?;
+        let mut apiserver = role("apiserver", &settings, folder.path())?;
+        let ready = event(&mut sandbox, "event", "ready").await?;
         let mut keys = serde_json::Map::new();
         for kind in ["admin", "server", "client", "internal"] {
-            let arguments =
-                ["--json", "--config", &settings.to_string_lossy(), "keys", "create", "--kind", kind];
-            let made = run(&arguments, folder.path(), &[]).await?.success()?;
-            let made: Value = serde_json::from_str(&made.stdout).context(made.stdout.clone())?;
+            // The first start makes them and shows them once.
+            let made = event(&mut apiserver, "kind", kind).await?;
             keys.insert(kind.to_owned(), made["key"].clone());
         }
-        let keys = Value::Object(keys);
         let internal = keys["internal"].as_str().context("no internal key")?;
-        let credentials = info["credentials_toml"].as_str().unwrap_or_default();
-        std::fs::write(
-            &settings,
-            format!(
-                "{base}\n[worker]\napi_url = \"{api_url}\"\ninternal_key = \"{internal}\"\n\n\
-                 [result_worker]\napi_url = \"{api_url}\"\ninternal_key = \"{internal}\"\n\n{credentials}"
-            ),
-        )?;
-        let mut apiserver = role("apiserver", &settings, folder.path())?;
-        wait_for_json(&mut apiserver, &format!("{api_url}/health/ready")).await?;
+        std::fs::write(&settings, base + &workers_settings(&api_url, internal, &ready))?;
+        wait_until_ready(&mut apiserver, &api_url).await?;
         let worker = role("worker", &settings, folder.path())?;
         let result_worker = role("result-worker", &settings, folder.path())?;
-        Ok(Self {
-            apiserver,
-            worker,
-            result_worker,
-            sandbox: stack_sandbox,
-            api_url,
-            sandbox_url,
-            keys,
-            folder,
-            database,
-        })
+        let sandbox_url = ready["control"].as_str().context("no control address")?.to_owned();
+        let keys = Value::Object(keys);
+        Ok(Self { apiserver, worker, result_worker, sandbox, api_url, sandbox_url, keys, folder, database })
+    }
+
+    /// Another worker over the same settings.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn another_worker(&self) -> Result<Process> {
+        role("worker", &self.folder.path().join("jraze.toml"), self.folder.path())
     }
 
     /// A caller with the key of a kind.
@@ -313,25 +305,61 @@ impl Roles {
     }
 }
 
-fn role(name: &'static str, settings: &Path, folder: &Path) -> Result<Process> {
-    let mut command = Command::new(binary());
-    command.arg("--config").arg(settings).arg(name).current_dir(folder);
-    Process::start(name, command, folder.join(format!("{name}.log")))
+/// `[worker]`, `[result_worker]` and the credentials of the sandbox.
+fn workers_settings(api_url: &str, internal_key: &str, sandbox: &Value) -> String {
+    let roles = ["worker", "result_worker"]
+        .map(|role| format!("\n[{role}]\napi_url = \"{api_url}\"\ninternal_key = \"{internal_key}\"\n"))
+        .concat();
+    // Texts of JSON are texts of TOML.
+    format!(
+        "{roles}\n[[credentials]]\napp = 1\nprovider = \"fcm\"\nservice_account_file = {}\n\
+         base_url = {}\ntoken_url = {}\nca_file = {}\n\
+         \n[[credentials]]\napp = 1\nprovider = \"apns\"\nkey_file = {}\nkey_id = {}\nteam_id = {}\n\
+         topic = {}\nbase_url = {}\nca_file = {}\n",
+        sandbox["service_account_file"],
+        sandbox["fcm"],
+        sandbox["oauth"],
+        sandbox["ca_file"],
+        sandbox["apns_key_file"],
+        sandbox["apns_key_id"],
+        sandbox["apns_team_id"],
+        sandbox["apns_topic"],
+        sandbox["apns"],
+        sandbox["ca_file"],
+    )
 }
 
-async fn wait_for_json(process: &mut Process, url: &str) -> Result<Value> {
-    crate::client::install_crypto();
-    for _ in 0..600 {
+fn role(name: &'static str, settings: &Path, folder: &Path) -> Result<Process> {
+    let mut command = Command::new(binary());
+    command.arg("--json").arg("--config").arg(settings).arg(name).current_dir(folder);
+    let log = (0..).map(|n| folder.join(format!("{name}.{n}.log"))).find(|log| !log.exists());
+    Process::start(name, command, log.context("no name for a log")?)
+}
+
+/// The first JSON line that a process printed in which `name` is `value`.
+async fn event(process: &mut Process, name: &str, value: &str) -> Result<Value> {
+    for _ in 0..300 {
         process.ended()?;
-        if let Ok(answer) = reqwest::get(url).await
-            && answer.status().is_success()
-            && let Ok(value) = answer.json().await
-        {
-            return Ok(value);
+        let output = process.output();
+        let mut events = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        if let Some(found) = events.find(|event| event[name] == value) {
+            return Ok(found);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    bail!("{url} does not answer after 60 s:\n{}", process.output());
+    bail!("no event with {name} {value} after 30 s:\n{}", process.output());
+}
+
+async fn wait_until_ready(process: &mut Process, api_url: &str) -> Result<()> {
+    let api = Api::new(api_url, "");
+    for _ in 0..300 {
+        process.ended()?;
+        if api.get("/health/ready").await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bail!("the API server is not ready after 30 s:\n{}", process.output());
 }
 
 fn free_port() -> Result<u16> {

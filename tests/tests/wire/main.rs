@@ -5,6 +5,7 @@
 //! | `fcm` | every row of the FCM table, access tokens, what arrives |
 //! | `apns` | every row of the APNs table, provider tokens, what arrives |
 //! | `transport` | streams, connections, and everything that can break one |
+//! | `measure` | sends a second (ignored unless asked for) |
 //! | `settings` | credentials that cannot be used, refused with the reason |
 //!
 //! Below them, `rig` starts a sandbox with both providers configured for it, and `peer` is a server
@@ -12,6 +13,7 @@
 
 mod apns;
 mod fcm;
+mod measure;
 mod peer;
 mod rig;
 mod settings;
