@@ -17,8 +17,8 @@ pub struct Settings {
     pub header_timeout: HumanDuration,
     /// How long a request's body may take to arrive. For an import: how long it may pause.
     pub body_timeout: HumanDuration,
-    /// How long a request may take to be answered once its body is there. The work goes on when
-    /// the time is over; only the answer is 503. Imports and exports are exempt.
+    /// How long a request may take to be answered, besides the time of its body. The work goes on
+    /// when the time is over; only the answer is 503. Imports and exports are exempt.
     pub answer_timeout: HumanDuration,
     /// Largest body of most requests, in bytes.
     pub body_limit: usize,

@@ -10,9 +10,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use jraze_domain::{
-    campaign::{Audience, Plan},
-    dispatch::plan::{DEVICES_PER_PARTITION, partitions},
+    campaign::{Audience, Notification, Plan},
+    dispatch::{
+        BucketRange,
+        plan::{DEVICES_PER_PARTITION, partitions},
+    },
 };
 use jraze_runtime::{backoff::Backoff, clock::Clock, lifecycle::Lifecycle};
 use jraze_storage::{
@@ -48,7 +52,7 @@ impl Planner {
         let mut generator = StdRng::from_seed(self.random.bytes());
         let mut failures = 0;
         while !lifecycle.stopping().is_cancelled() {
-            // In a task of its own: the wait below must never drop a database operation.
+            // Awaited alone, not in the select below, which drops what it does not choose.
             let wait = match self.plan_one().await {
                 Ok(true) => {
                     failures = 0;
@@ -99,22 +103,62 @@ impl Planner {
             let reason = "it expired before it was sent";
             return self.notifications.fail_claimed(claimed, reason, now).await;
         }
-        let upper = self.ids.upper_bound(notification.app).await?;
-        let ranges = match notification.draft.audience {
-            // No partitions: the result worker finds nothing open and closes it.
-            Audience::Nobody => Vec::new(),
-            Audience::All | Audience::Matching { .. } => partitions(upper.0, DEVICES_PER_PARTITION),
+        // A plan that an earlier holder froze is kept: its partitions may be there already, and
+        // ranges of two different plans would overlap.
+        let plan = match notification.plan {
+            Some(plan) => plan,
+            None => self.fresh_plan(notification, now).await?,
         };
+        let ranges = ranges(&plan);
         if !ranges.is_empty() {
             self.units
                 .plan(notification.app, notification.id, &ranges)
                 .await?;
         }
-        let plan = Plan {
-            audience_upper_id: upper.0,
-            evaluated_at: now,
-            partitions: u32::try_from(ranges.len()).unwrap_or(u32::MAX),
-        };
         self.notifications.start(claimed, plan, now).await
+    }
+
+    async fn fresh_plan(
+        &self,
+        notification: &Notification,
+        now: DateTime<Utc>,
+    ) -> Result<Plan, StorageError> {
+        let upper = self.ids.upper_bound(notification.app).await?.0;
+        let partitions = match notification.draft.audience {
+            // No partitions: the result worker finds nothing open and closes it.
+            Audience::Nobody => 0,
+            Audience::All | Audience::Matching { .. } => partitions(upper, DEVICES_PER_PARTITION).len(),
+        };
+        Ok(Plan {
+            audience_upper_id: upper,
+            evaluated_at: now,
+            partitions: u32::try_from(partitions).unwrap_or(u32::MAX),
+        })
+    }
+}
+
+/// The partitions of a plan follow from the plan alone.
+fn ranges(plan: &Plan) -> Vec<BucketRange> {
+    match plan.partitions {
+        0 => Vec::new(),
+        count => partitions(u64::from(count), 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_partitions_of_a_plan_follow_from_the_plan_alone() {
+        for devices in [0, 1, 3_999, 4_001, 100_000, 1_000_000, 90_000_000] {
+            let fresh = partitions(devices, DEVICES_PER_PARTITION);
+            let plan = Plan {
+                audience_upper_id: devices,
+                evaluated_at: DateTime::UNIX_EPOCH,
+                partitions: fresh.len() as u32,
+            };
+            assert_eq!(ranges(&plan), fresh, "{devices}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Who may pass, with how much, and for how long. One table, by operation.
 //!
 //! The order is the point: the key is judged before a byte of the body is read, the body's size
-//! before it is parsed. The handler then runs in a task of its own, so that a client that goes away
-//! does not tear a database operation in two, and a panic stays inside.
+//! before it is parsed. All of it runs in a task of its own, so that a client that goes away does not
+//! tear a database operation in two, and a panic stays inside.
 //!
 //! To add an operation: its row in [`rule`]. A test walks the document and wants a row for each.
 
@@ -122,10 +122,14 @@ impl Around for Admission {
             async move {
                 tracing::Span::current().record("operation", name);
                 let rule = rule.ok_or_else(ApiError::forbidden)?;
-                admit(rule.access, &request, &authenticator).await?;
-                let request = receive(request, rule.size, limits).await?;
-                let deadline = (rule.size != Size::Stream).then_some(limits.answer_timeout);
-                handle(endpoint, request, deadline, &lifecycle).await
+                let work = async move {
+                    admit(rule.access, &request, &authenticator).await?;
+                    let request = receive(request, rule.size, limits).await?;
+                    endpoint.call(request).await
+                };
+                let deadline = limits.body_timeout + limits.answer_timeout;
+                let deadline = (rule.size != Size::Stream).then_some(deadline);
+                in_a_task(work, deadline, &lifecycle).await
             }
         })
         .map_to_response()
@@ -188,14 +192,12 @@ async fn receive(mut request: Request, size: Size, limits: Limits) -> Result<Req
     Ok(request)
 }
 
-async fn handle(
-    endpoint: Arc<BoxEndpoint<'static>>,
-    request: Request,
+async fn in_a_task(
+    work: impl Future<Output = poem::Result<Response>> + Send + 'static,
     deadline: Option<Duration>,
     lifecycle: &Lifecycle,
 ) -> poem::Result<Response> {
-    let work = async move { endpoint.call(request).await }.in_current_span();
-    let task = lifecycle.spawn(work);
+    let task = lifecycle.spawn(work.in_current_span());
     let finished = match deadline {
         Some(deadline) => tokio::time::timeout(deadline, task).await.map_err(|_| {
             tracing::warn!("a handler works beyond its time");
@@ -232,6 +234,37 @@ mod tests {
             let internal = operation.path.starts_with("/internal/");
             assert_eq!(rule.access == Access::Internal, internal, "{}", operation.id);
         }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_stays_inside() {
+        let work = async { panic!("a defect") };
+        let error = in_a_task(work, None, &Lifecycle::new()).await.unwrap_err();
+        assert_eq!(ApiError::from_framework(&error).code, "internal_error");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_goes_on_beyond_its_deadline_and_beyond_its_caller() {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(2);
+        let work = |sender: tokio::sync::mpsc::Sender<()>| async move {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            sender.send(()).await.unwrap();
+            Ok(Response::default())
+        };
+        let lifecycle = Lifecycle::new();
+        let deadline = Some(Duration::from_secs(1));
+        let error = in_a_task(work(sender.clone()), deadline, &lifecycle)
+            .await
+            .unwrap_err();
+        assert_eq!(ApiError::from_framework(&error).code, "unavailable");
+        let caller = in_a_task(work(sender), None, &lifecycle);
+        assert!(
+            tokio::time::timeout(Duration::from_secs(1), caller)
+                .await
+                .is_err()
+        );
+        assert_eq!(receiver.recv().await, Some(()));
+        assert_eq!(receiver.recv().await, Some(()));
     }
 
     #[test]

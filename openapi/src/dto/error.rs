@@ -14,7 +14,7 @@ use poem::{
 };
 use poem_openapi::{
     Object,
-    error::{ContentTypeError, ParseParamError},
+    error::{ContentTypeError, ParseParamError, ParsePathError},
 };
 use serde::{Deserialize, Serialize};
 
@@ -230,6 +230,9 @@ impl ApiError {
         }
         if error.is::<MethodNotAllowedError>() {
             return Self::method_not_allowed(None);
+        }
+        if error.is::<poem::error::ParsePathError>() || error.is::<ParsePathError>() {
+            return Self::bad_request("invalid_path", "the path does not decode to UTF-8");
         }
         if let Some(error) = error.downcast_ref::<ParseParamError>() {
             return Self::invalid("invalid_parameter", format!("/{}", error.name), &error.reason);
