@@ -258,7 +258,8 @@ async fn the_projects_quota_is_per_minute_and_refills() {
         }
         accepted += 1;
     };
-    assert!((60..=61).contains(&accepted), "{accepted}");
+    // One more for every second that this took.
+    assert!((60..70).contains(&accepted), "{accepted}");
     assert_eq!(refused.status, 429);
     assert_eq!(refused.header("retry-after"), "1");
     assert_eq!(error_code(&refused), None);
