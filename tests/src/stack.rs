@@ -231,6 +231,14 @@ impl Roles {
     /// # Errors
     /// When one of them ends, or is not ready within a minute.
     pub async fn start(name: &str) -> Result<Self> {
+        Self::start_with(name, "").await
+    }
+
+    /// As [`Self::start`], with some more lines in `[worker]`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(name: &str, worker: &str) -> Result<Self> {
         let uri = std::env::var(MONGODB_URI)
             .with_context(|| format!("{MONGODB_URI} is not set: `make test` starts a database server"))?;
         let folder = tempfile::tempdir()?;
@@ -255,7 +263,7 @@ impl Roles {
             keys.insert(kind.to_owned(), made["key"].clone());
         }
         let internal = keys["internal"].as_str().context("no internal key")?;
-        std::fs::write(&settings, base + &workers_settings(&api_url, internal, &ready))?;
+        std::fs::write(&settings, base + &workers_settings(&api_url, internal, worker, &ready))?;
         wait_until_ready(&mut apiserver, &api_url).await?;
         let worker = role("worker", &settings, folder.path())?;
         let result_worker = role("result-worker", &settings, folder.path())?;
@@ -306,9 +314,11 @@ impl Roles {
 }
 
 /// `[worker]`, `[result_worker]` and the credentials of the sandbox.
-fn workers_settings(api_url: &str, internal_key: &str, sandbox: &Value) -> String {
-    let roles = ["worker", "result_worker"]
-        .map(|role| format!("\n[{role}]\napi_url = \"{api_url}\"\ninternal_key = \"{internal_key}\"\n"))
+fn workers_settings(api_url: &str, internal_key: &str, worker: &str, sandbox: &Value) -> String {
+    let roles = [("worker", worker), ("result_worker", "")]
+        .map(|(role, more)| {
+            format!("\n[{role}]\napi_url = \"{api_url}\"\ninternal_key = \"{internal_key}\"\n{more}")
+        })
         .concat();
     // Texts of JSON are texts of TOML.
     format!(

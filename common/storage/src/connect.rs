@@ -103,9 +103,10 @@ impl Store {
         Ok(self.database.drop().await?)
     }
 
-    /// Closes all connections; running operations finish first.
+    /// Closes all connections. The last thing before a process ends: the driver's background tasks would
+    /// otherwise meet a runtime that is gone.
     pub async fn close(self) {
-        self.client.shutdown().await;
+        self.client.shutdown().immediate(true).await;
     }
 
     /// A collection by name. Only repositories ask, each for its own.

@@ -56,8 +56,10 @@ pub(crate) async fn apiserver(
     let store = wiring::open(&settings.mongodb).await?;
     first_start(&store, output).await?;
     let lifecycle = Lifecycle::new();
-    let (_, server) = wiring::apiserver(&settings.apiserver, store, lifecycle.clone()).await?;
-    wiring::until_stopped(lifecycle, server).await
+    let (_, server) = wiring::apiserver(&settings.apiserver, store.clone(), lifecycle.clone()).await?;
+    let done = wiring::until_stopped(lifecycle, server).await;
+    store.close().await;
+    done
 }
 
 /// A database without an app gets one, and its keys are shown: now or never.
@@ -91,18 +93,27 @@ pub(crate) async fn worker(sources: &Sources) -> anyhow::Result<Done> {
     let settings = sources.start(Table::new(), Table::new())?;
     let store = wiring::open(&settings.mongodb).await?;
     let lifecycle = Lifecycle::new();
-    let role = wiring::worker(settings.worker, settings.credentials, store, lifecycle.clone());
+    let role = wiring::worker(
+        settings.worker,
+        settings.credentials,
+        store.clone(),
+        lifecycle.clone(),
+    );
     tracing::info!("the worker works");
-    wiring::until_stopped(lifecycle, role).await
+    let done = wiring::until_stopped(lifecycle, role).await;
+    store.close().await;
+    done
 }
 
 pub(crate) async fn result_worker(sources: &Sources) -> anyhow::Result<Done> {
     let settings = sources.start(Table::new(), Table::new())?;
     let store = wiring::open(&settings.mongodb).await?;
     let lifecycle = Lifecycle::new();
-    let role = wiring::result_worker(settings.result_worker, store, lifecycle.clone());
+    let role = wiring::result_worker(settings.result_worker, store.clone(), lifecycle.clone());
     tracing::info!("the result worker works");
-    wiring::until_stopped(lifecycle, role).await
+    let done = wiring::until_stopped(lifecycle, role).await;
+    store.close().await;
+    done
 }
 
 pub(crate) async fn sandbox(args: SandboxArgs, sources: &Sources, output: Output) -> anyhow::Result<Done> {

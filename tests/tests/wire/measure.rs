@@ -28,6 +28,7 @@ async fn measure(name: &str, provider: &Provider, token: &str) {
     rig::send(provider, token).await;
     let prepared = rig::prepare(provider);
     let token = rig::push_token(token);
+    println!("{name}: a send takes {} bytes", size_of_val(&provider.send(&prepared, &token)));
     let (started, used) = (Instant::now(), cpu());
     let accepted = stream::iter(0..SENDS)
         .map(|_| provider.send(&prepared, &token))
