@@ -1,8 +1,8 @@
 //! The document, and the API mounted behind it.
 //!
-//! [`yaml`] prints the document from stub ports; the committed `openapi.yaml` must equal it. One
-//! correction is applied to what poem-openapi writes: a field that may be absent may also be null
-//! (that is how serde reads and writes an `Option`), and the document has to say so.
+//! [`yaml`] prints the document from stub ports; the committed `openapi.yaml` must equal it. What
+//! poem-openapi writes is corrected in two places: a field that may be absent may also be null (that
+//! is how serde reads and writes an `Option`), and headers are spelled as everybody spells them.
 
 use poem::endpoint::BoxEndpoint;
 use poem_openapi::{ContactObject, LicenseObject, OpenApi, OpenApiService};
@@ -115,6 +115,15 @@ fn document() -> Value {
     // By way of YAML: its maps keep the order in which the operations and fields are declared.
     let mut document: Value =
         serde_yaml_ng::from_str(&stub_service().spec_yaml()).expect("poem-openapi writes YAML");
+    let operations = document
+        .get_mut("paths")
+        .and_then(Value::as_mapping_mut)
+        .into_iter()
+        .flatten();
+    for (_, operation) in operations.filter_map(|(_, path)| path.as_mapping_mut()).flatten() {
+        let parameters = operation.get_mut("parameters").and_then(Value::as_sequence_mut);
+        parameters.into_iter().flatten().for_each(spell_header);
+    }
     let schemas = document
         .get_mut("components")
         .and_then(|components| components.get_mut("schemas"))
@@ -126,6 +135,21 @@ fn document() -> Value {
         }
     }
     document
+}
+
+/// poem-openapi writes the names of headers in capitals; nobody else does.
+fn spell_header(parameter: &mut Value) {
+    if parameter.get("in").and_then(Value::as_str) != Some("header") {
+        return;
+    }
+    let Some(Value::String(name)) = parameter.get_mut("name") else {
+        return;
+    };
+    let words = name.split('-').map(|word| {
+        let (first, rest) = word.split_at(word.len().min(1));
+        first.to_ascii_uppercase() + &rest.to_ascii_lowercase()
+    });
+    *name = words.collect::<Vec<_>>().join("-");
 }
 
 /// The order of an example's fields would else hang on a feature of serde_json that any crate of

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jraze_runtime::clock::{Clock as _, SystemClock};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -161,8 +162,7 @@ async fn a_launched_notification_is_planned_within_moments() {
 #[tokio::test]
 async fn a_schedule_is_kept_to_the_second() {
     let server = Server::start().await;
-    let at = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now())
-        + chrono::TimeDelta::milliseconds(1500);
+    let at = SystemClock.now() + chrono::TimeDelta::milliseconds(1500);
     let mut later = draft();
     later["scheduled_at"] = json!(at.to_rfc3339());
     let made = server.post("/notifications", later).await.ok();

@@ -100,7 +100,16 @@ impl<P: DevicesPort> DevicesApi<P> {
     /// `random_bucket` are assigned once. A push token belongs to one device of the app: the newest
     /// registration takes it from the older one. What a registration does not name stays as it was. A client key may register a new device, or the one
     /// whose secret it shows.
-    #[oai(path = "/devices", method = "put", operation_id = "put_device")]
+    #[oai(
+        path = "/devices",
+        method = "put",
+        operation_id = "put_device",
+        request_header(
+            name = "X-Device-Secret",
+            ty = "Option<String>",
+            description = "The device's secret; a client key needs it."
+        )
+    )]
     async fn put(&self, caller: Caller, device: Body<DeviceUpsert>) -> Reply<Device, Writes> {
         answer(self.0.put(caller, device.0).await)
     }
@@ -108,7 +117,16 @@ impl<P: DevicesPort> DevicesApi<P> {
     /// Register a device (with a slash)
     ///
     /// The same as `PUT /devices`.
-    #[oai(path = "/devices/~", method = "put", operation_id = "put_device_slash")]
+    #[oai(
+        path = "/devices/~",
+        method = "put",
+        operation_id = "put_device_slash",
+        request_header(
+            name = "X-Device-Secret",
+            ty = "Option<String>",
+            description = "The device's secret; a client key needs it."
+        )
+    )]
     async fn put_slash(&self, caller: Caller, device: Body<DeviceUpsert>) -> Reply<Device, Writes> {
         answer(self.0.put(caller, device.0).await)
     }
@@ -116,7 +134,16 @@ impl<P: DevicesPort> DevicesApi<P> {
     /// Read a device
     ///
     /// An `external_id` may hold any character that is percent-encoded, `/` and `:` included.
-    #[oai(path = "/devices/:external_id", method = "get", operation_id = "get_device")]
+    #[oai(
+        path = "/devices/:external_id",
+        method = "get",
+        operation_id = "get_device",
+        request_header(
+            name = "X-Device-Secret",
+            ty = "Option<String>",
+            description = "The device's secret; a client key needs it."
+        )
+    )]
     async fn get(
         &self,
         caller: Caller,
@@ -152,7 +179,12 @@ impl<P: DevicesPort> DevicesApi<P> {
     #[oai(
         path = "/devices/:external_id/properties/%3Aadd",
         method = "post",
-        operation_id = "add_device_properties"
+        operation_id = "add_device_properties",
+        request_header(
+            name = "X-Device-Secret",
+            ty = "Option<String>",
+            description = "The device's secret; a client key needs it."
+        )
     )]
     async fn add_properties(
         &self,

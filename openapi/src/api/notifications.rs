@@ -168,7 +168,12 @@ impl<P: NotificationsPort> NotificationsApi<P> {
     #[oai(
         path = "/notifications/:notification_id/%3Alaunch",
         method = "post",
-        operation_id = "launch_notification"
+        operation_id = "launch_notification",
+        request_header(
+            name = "Idempotency-Key",
+            ty = "Option<String>",
+            description = "A name for this launch, 1 to 255 characters; with the same name it may be repeated."
+        )
     )]
     async fn launch(
         &self,
