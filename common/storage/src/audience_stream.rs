@@ -10,7 +10,7 @@
 
 use chrono::{DateTime, Utc};
 use jraze_domain::audience::Condition;
-use jraze_domain::device::{DevicePlatform, PushToken, SendPlatform, id_of_storage_id, storage_id};
+use jraze_domain::device::{DevicePlatform, PushToken, SendPlatform, bucket, id_of_storage_id, storage_id};
 use jraze_domain::ids::{AppId, DeviceId};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
@@ -25,6 +25,10 @@ use crate::error::StorageError;
 
 /// Devices fetched at once. Measured best between 5,000 and 10,000; ten thousand tokens are 2 MB.
 const BATCH_SIZE: u32 = 5_000;
+
+/// Buckets between two wanted devices that are sooner read through than asked around: with a million
+/// devices a bucket holds a hundred, which takes as long as a tenth of a query.
+const MAX_GAP: u16 = 8;
 
 /// A device to send to, and nothing else about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,16 +87,25 @@ impl Audiences {
     /// # Errors
     /// [`StorageError`] when the database does not answer.
     pub async fn targets_by_ids(&self, app: AppId, ids: &[DeviceId]) -> Result<Vec<Target>, StorageError> {
-        let keys: Vec<_> = ids
-            .iter()
-            .map(|id| ObjectId::from_bytes(storage_id(app, *id)))
-            .collect();
-        let mut filter = reachable();
-        filter.insert("_id", doc! { "$in": keys });
-        let mut cursor = open(&self.collection, filter).await?;
+        let mut ids = ids.to_vec();
+        ids.sort_unstable_by_key(|id| (bucket(*id), *id));
         let mut targets = Vec::with_capacity(ids.len());
-        while cursor.advance().await? {
-            targets.push(target(cursor.current())?);
+        for run in ids.chunk_by(|left, right| bucket(*right) - bucket(*left) <= MAX_GAP) {
+            let keys: Vec<_> = run
+                .iter()
+                .map(|id| ObjectId::from_bytes(storage_id(app, *id)))
+                .collect();
+            let mut filter = reachable();
+            // The ends are what bounds the scan: MongoDB 6 answers `$in` alone over a clustered `_id`
+            // by reading the whole collection.
+            filter.insert(
+                "_id",
+                doc! { "$gte": keys.first(), "$lte": keys.last(), "$in": &keys },
+            );
+            let mut cursor = open(&self.collection, filter).await?;
+            while cursor.advance().await? {
+                targets.push(target(cursor.current())?);
+            }
         }
         Ok(targets)
     }

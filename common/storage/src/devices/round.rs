@@ -80,7 +80,7 @@ impl<'a> Round<'a> {
             .collect();
         self.release(&claims).await?;
         let collided = self.apply(&plans).await?;
-        let mut devices = self.read_back(&plans).await?;
+        let mut devices = self.read_back(changes, &plans).await?;
 
         let answers = plans.into_iter().enumerate().map(|(index, plan)| match plan {
             Plan::Answer(error) => Ok(Step::Done(Err(error))),
@@ -353,26 +353,23 @@ impl<'a> Round<'a> {
         Ok(collided)
     }
 
+    /// By name, not by `_id`: MongoDB 6 answers `$in` over a clustered `_id` with a scan of everything.
     async fn read_back(
         &self,
+        changes: &[&Change],
         plans: &[Plan],
     ) -> Result<HashMap<ObjectId, (Device, Option<SecretHash>)>, StorageError> {
-        let ids: Vec<ObjectId> = plans
+        let updated = changes
             .iter()
-            .filter_map(|plan| match plan {
-                Plan::Update(object_id, _) => Some(*object_id),
-                _ => None,
-            })
-            .collect();
+            .zip(plans)
+            .filter(|(_, plan)| matches!(plan, Plan::Update(..)));
+        let names: Vec<&str> = updated.map(|(change, _)| change.external_id.as_str()).collect();
         let mut devices = HashMap::new();
-        if ids.is_empty() {
+        if names.is_empty() {
             return Ok(devices);
         }
-        let mut cursor = self
-            .writer
-            .collection
-            .find(doc! { "_id": { "$in": ids } })
-            .await?;
+        let filter = doc! { fields::APP_ID: i32::from(self.app.0), fields::EXTERNAL_ID: { "$in": names } };
+        let mut cursor = self.writer.collection.find(filter).await?;
         while cursor.advance().await? {
             let device = read_device(cursor.current())?;
             let secret = Reader::new(cursor.current())?.hash(fields::SECRET_HASH)?;
