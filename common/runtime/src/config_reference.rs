@@ -24,29 +24,48 @@ pub fn markdown<T: JsonSchema>() -> String {
 }
 
 fn section(property: Property<'_>, text: &mut String) {
-    let is_list = property
+    let items = property
         .schema
         .items()
-        .is_some_and(|items| !items.properties().is_empty());
-    let heading = if is_list {
+        .filter(|items| !items.properties().is_empty());
+    let heading = if items.is_some() {
         format!("[[{}]]", property.name)
     } else if property.schema.properties().is_empty() {
         property.name.to_owned()
     } else {
         format!("[{}]", property.name)
     };
-    let description = property.schema.description();
-    let mut rows = Vec::new();
-    collect(property, "", true, &mut rows);
     // Writing to a String cannot fail.
     let _ = write!(text, "## `{heading}`\n\n");
+    let description = property.schema.description();
     if !description.is_empty() && heading.starts_with('[') {
         let _ = write!(text, "{description}\n\n");
     }
-    text.push_str("| key | environment | type | default | meaning |\n| --- | --- | --- | --- | --- |\n");
-    for row in rows {
-        text.push_str(&row);
+    let variants = items.map(SchemaView::variants).unwrap_or_default();
+    if variants.is_empty() {
+        let mut rows = Vec::new();
+        collect(property, "", true, &mut rows);
+        table(rows, text);
     }
+    for (tag, value, variant) in variants {
+        let _ = write!(text, "### `{tag} = \"{value}\"`\n\n");
+        let description = variant.description();
+        if !description.is_empty() {
+            let _ = write!(text, "{description}\n\n");
+        }
+        let mut rows = Vec::new();
+        for below in variant.properties() {
+            if below.name != tag {
+                collect(below, &format!("{}[]", property.name), false, &mut rows);
+            }
+        }
+        table(rows, text);
+    }
+}
+
+fn table(rows: Vec<String>, text: &mut String) {
+    text.push_str("| key | environment | type | default | meaning |\n| --- | --- | --- | --- | --- |\n");
+    text.extend(rows);
     text.push('\n');
 }
 
@@ -150,8 +169,21 @@ mod tests {
     }
 
     #[derive(Deserialize, JsonSchema)]
+    #[serde(tag = "provider", rename_all = "lowercase")]
     #[expect(dead_code, reason = "only its schema is looked at")]
-    struct Credential {
+    enum Credential {
+        /// Google's.
+        Fcm(Fcm),
+        /// Apple's.
+        Apns {
+            /// The signing key.
+            key_file: String,
+        },
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is looked at")]
+    struct Fcm {
         /// The number of the app.
         app: u16,
     }
@@ -165,7 +197,12 @@ mod tests {
             "| `mongodb.uri` | `JRAZE_MONGODB__URI` | secret text |  | The address, a \\| in it over two lines. Also as a file: append `_file` to the key, `_FILE` to the variable. |",
             "| `mongodb.timeout` | `JRAZE_MONGODB__TIMEOUT` | length of time such as \"30s\" | `\"1s 500ms\"` |  |",
             "## `[[credentials]]`",
+            "One for each app and provider.",
+            "### `provider = \"fcm\"`",
+            "Google's.",
             "| `credentials[].app` |  | whole number from 0 to 65535 |  | The number of the app. |",
+            "### `provider = \"apns\"`",
+            "| `credentials[].key_file` |  | text |  | The signing key. |",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\nin\n{text}");
         }

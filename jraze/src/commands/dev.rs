@@ -99,6 +99,10 @@ pub(crate) async fn run(args: DevArgs, sources: &Sources, output: Output) -> any
     if let Some(mongod) = mongod {
         mongod.stop().await;
     }
+    if let Some(file) = &args.ready_file {
+        // It says that everything runs.
+        fs::remove_file(file).ok();
+    }
     served
 }
 
@@ -237,6 +241,8 @@ async fn serve(
             () = lifecycle.stopping().cancelled() => return Ok(()),
         }
         tokio::select! {
+            // Looked at first: parts that end because they were told to have not failed.
+            biased;
             () = lifecycle.stopping().cancelled() => Ok(()),
             ended = &mut api => Err(part_ended("API server", ended)),
             ended = &mut sender => Err(part_ended("worker", ended)),

@@ -57,6 +57,30 @@ impl<'a> SchemaView<'a> {
         })
     }
 
+    /// The variants of an enum whose variants are tables told apart by one constant key, each with
+    /// that key's name and value (`provider`, `fcm`); empty when it is something else.
+    pub fn variants(self) -> Vec<(&'a str, &'a str, Self)> {
+        let alternatives = self
+            .parts()
+            .into_iter()
+            .filter_map(|part| part.get("oneOf")?.as_array());
+        let mut found = Vec::new();
+        for here in alternatives.flatten() {
+            let properties = here
+                .get("properties")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten();
+            let tag =
+                properties.filter_map(|(name, schema)| Some((name.as_str(), schema.get("const")?.as_str()?)));
+            found.extend(
+                tag.map(|(name, value)| (name, value, Self { here, ..self }))
+                    .next(),
+            );
+        }
+        found
+    }
+
     /// The key `name` of this table.
     pub fn property(self, name: &str) -> Option<Property<'a>> {
         self.properties()
