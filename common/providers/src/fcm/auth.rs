@@ -73,6 +73,8 @@ pub(super) enum AccessError {
     Sign(#[source] Arc<jsonwebtoken::errors::Error>),
     #[error("no answer of the token endpoint in time")]
     Timeout,
+    #[error("a new token was refused just now")]
+    RefusedAgain,
 }
 
 impl AccessError {
@@ -257,7 +259,7 @@ impl AccessTokens {
                 .replaced_refused_at
                 .is_some_and(|at| now - at < REFUSED_INTERVAL)
             {
-                return Err(AccessError::Unreadable);
+                return Err(AccessError::RefusedAgain);
             }
             asking.replaced_refused_at = Some(now);
         }

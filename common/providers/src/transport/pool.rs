@@ -12,7 +12,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -58,6 +58,8 @@ struct Inner {
     opening: Mutex<Opening>,
     /// Rung when a stream came free, when a connection was opened, when opening one failed.
     changed: Notify,
+    /// Requests that wait for a stream; newcomers queue up behind them.
+    waiting: AtomicUsize,
     counts: Counts,
 }
 
@@ -117,6 +119,26 @@ impl Drop for Stream<'_> {
     }
 }
 
+/// A place in the queue for a stream. Whoever leaves it wakes the next, so that a stream that came
+/// free is never left lying, whether the one who was woken for it took it or not.
+struct Place<'a>(&'a Inner);
+
+impl<'a> Place<'a> {
+    /// Queues up; true when somebody is ahead.
+    fn take(inner: &'a Inner) -> (Self, bool) {
+        let ahead = inner.waiting.fetch_add(1, Ordering::AcqRel);
+        (Self(inner), ahead > 0)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if self.0.waiting.fetch_sub(1, Ordering::AcqRel) > 1 {
+            self.0.changed.notify_one();
+        }
+    }
+}
+
 impl Pool {
     /// A pool that opens its first connection when the first request comes.
     pub fn new(
@@ -133,6 +155,7 @@ impl Pool {
             live: ArcSwap::default(),
             opening: Mutex::default(),
             changed: Notify::new(),
+            waiting: AtomicUsize::new(0),
             counts: Counts::default(),
         };
         Self {
@@ -217,19 +240,23 @@ impl Pool {
         &self.inner.endpoint
     }
 
-    /// A free stream, waiting for one if need be.
+    /// A free stream, waiting for one if need be, in the order of coming.
     async fn stream(&self, deadline: Instant) -> Result<Stream<'_>, TransportError> {
-        if let Some(stream) = self.free_stream() {
+        let inner = &*self.inner;
+        if inner.waiting.load(Ordering::Acquire) == 0
+            && let Some(stream) = self.free_stream()
+        {
             return Ok(stream);
         }
-        let failures_before = self.inner.opening().failures_ever;
+        let failures_before = inner.opening().failures_ever;
         let started = Instant::now();
-        let deadline = deadline.min(started + self.inner.settings.request_timeout.get());
+        let deadline = deadline.min(started + inner.settings.request_timeout.get());
+        let (_place, mut somebody_ahead) = Place::take(inner);
         loop {
-            let mut changed = pin!(self.inner.changed.notified());
+            let mut changed = pin!(inner.changed.notified());
             // Listening before looking: what comes free in between is not missed.
             changed.as_mut().enable();
-            if let Some(stream) = self.free_stream() {
+            if !somebody_ahead && let Some(stream) = self.free_stream() {
                 return Ok(stream);
             }
             self.open_another(Some(failures_before))?;
@@ -240,6 +267,8 @@ impl Pool {
                     retry_in: None,
                 });
             }
+            // The bell rings for the one at the head of the queue.
+            somebody_ahead = false;
         }
     }
 
