@@ -21,14 +21,20 @@ const IN_FLIGHT: usize = 800;
 /// Nanoseconds that this thread has run.
 fn cpu() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells");
-    text.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+    text.split_whitespace()
+        .next()
+        .and_then(|number| number.parse().ok())
+        .expect("a number")
 }
 
 async fn measure(name: &str, provider: &Provider, token: &str) {
     rig::send(provider, token).await;
     let prepared = rig::prepare(provider);
     let token = rig::push_token(token);
-    println!("{name}: a send takes {} bytes", size_of_val(&provider.send(&prepared, &token)));
+    println!(
+        "{name}: a send takes {} bytes",
+        size_of_val(&provider.send(&prepared, &token))
+    );
     let (started, used) = (Instant::now(), cpu());
     let accepted = stream::iter(0..SENDS)
         .map(|_| provider.send(&prepared, &token))
@@ -39,7 +45,10 @@ async fn measure(name: &str, provider: &Provider, token: &str) {
     let (took, used) = (started.elapsed(), cpu() - used);
     let rate = SENDS as f64 / took.as_secs_f64();
     let each = used as f64 / SENDS as f64 / 1_000.0;
-    println!("{name}: {rate:.0} sends/s, {each:.2} us of CPU each, {accepted} accepted, {:?}", provider.stats());
+    println!(
+        "{name}: {rate:.0} sends/s, {each:.2} us of CPU each, {accepted} accepted, {:?}",
+        provider.stats()
+    );
     assert_eq!(accepted, SENDS);
 }
 
@@ -51,20 +60,32 @@ fn measure_both_providers() {
     settings.ledger.payloads = false;
     let (ready, sandbox) = mpsc::channel();
     std::thread::spawn(move || {
-        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         runtime.block_on(async {
             let sandbox = Sandbox::start(settings).await.expect("the sandbox starts");
-            ready.send(rig::credentials(&sandbox, &rig::quick())).expect("somebody waits");
+            ready
+                .send(rig::credentials(&sandbox, &rig::quick()))
+                .expect("somebody waits");
             std::future::pending::<()>().await;
         });
     });
     let credentials = sandbox.recv().expect("it starts");
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let providers = rig::providers(credentials, &MockClock::at(SystemClock.now()));
         for (app, platform) in providers.configured() {
             let provider = providers.get(app, platform).expect("configured");
-            let token = if matches!(**provider, Provider::Fcm(_)) { FCM_TOKEN } else { APNS_TOKEN };
+            let token = if matches!(**provider, Provider::Fcm(_)) {
+                FCM_TOKEN
+            } else {
+                APNS_TOKEN
+            };
             measure(platform.name(), provider, token).await;
         }
     });
