@@ -50,7 +50,9 @@ impl Campaign {
         };
         let mut messages = HashMap::new();
         for by in SendPlatform::ALL.iter().copied() {
-            let Some(provider) = providers.get(notification.app, by) else { continue };
+            let Some(provider) = providers.get(notification.app, by) else {
+                continue;
+            };
             for on in DevicePlatform::ALL.iter().copied() {
                 let prepared = provider
                     .prepare(&push, on)
@@ -58,7 +60,11 @@ impl Campaign {
                 messages.insert((by, on), prepared);
             }
         }
-        Self { notification, messages, run: AtomicU8::new(Run::Going as u8) }
+        Self {
+            notification,
+            messages,
+            run: AtomicU8::new(Run::Going as u8),
+        }
     }
 
     /// The message for a device, or the outcome that stands in for sending it. `None` when this worker
@@ -90,14 +96,21 @@ pub(crate) struct Campaigns {
 
 impl Campaigns {
     pub(crate) fn new(notifications: Notifications, providers: Arc<ProviderSet>) -> Self {
-        Self { notifications, providers, known: RwLock::default() }
+        Self {
+            notifications,
+            providers,
+            known: RwLock::default(),
+        }
     }
 
     /// The campaigns to lease work of, starting at a place that moves with `turn` so that none starves.
     pub(crate) fn going(&self, turn: usize) -> Vec<NotificationId> {
         let known = self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let mut ids: Vec<_> =
-            known.iter().filter(|(_, campaign)| campaign.run() == Run::Going).map(|(id, _)| *id).collect();
+        let mut ids: Vec<_> = known
+            .iter()
+            .filter(|(_, campaign)| campaign.run() == Run::Going)
+            .map(|(id, _)| *id)
+            .collect();
         ids.sort_unstable();
         if !ids.is_empty() {
             let places = turn % ids.len();
@@ -107,7 +120,11 @@ impl Campaigns {
     }
 
     pub(crate) fn get(&self, id: NotificationId) -> Option<Arc<Campaign>> {
-        self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&id).cloned()
+        self.known
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .get(&id)
+            .cloned()
     }
 
     /// Looks again, at a fixed pace, until the soft stop.
@@ -116,7 +133,10 @@ impl Campaigns {
             if let Err(error) = self.refresh().await {
                 tracing::warn!(%error, "looking up the running campaigns failed");
             }
-            let slept = lifecycle.stopping().run_until_cancelled(tokio::time::sleep(every)).await;
+            let slept = lifecycle
+                .stopping()
+                .run_until_cancelled(tokio::time::sleep(every))
+                .await;
             if slept.is_none() {
                 return;
             }
@@ -129,17 +149,25 @@ impl Campaigns {
         for notification in launched {
             let id = notification.id;
             // A launched notification does not change any more, so its rendered message stays good.
-            let campaign =
-                self.get(id).unwrap_or_else(|| Arc::new(Campaign::new(notification, &self.providers)));
+            let campaign = self
+                .get(id)
+                .unwrap_or_else(|| Arc::new(Campaign::new(notification, &self.providers)));
             campaign.set(Run::Going);
             fresh.insert(id, campaign);
         }
         let gone: Vec<_> = {
             let known = self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-            known.iter().filter(|(id, _)| !fresh.contains_key(id)).map(|(id, c)| (*id, c.clone())).collect()
+            known
+                .iter()
+                .filter(|(id, _)| !fresh.contains_key(id))
+                .map(|(id, c)| (*id, c.clone()))
+                .collect()
         };
         for (id, campaign) in gone {
-            let found = self.notifications.lookup_anywhere(NotificationRef::Id(id)).await?;
+            let found = self
+                .notifications
+                .lookup_anywhere(NotificationRef::Id(id))
+                .await?;
             if found.is_some_and(|notification| notification.status == Status::Paused) {
                 campaign.set(Run::Held);
                 fresh.insert(id, campaign);
@@ -147,7 +175,10 @@ impl Campaigns {
                 campaign.set(Run::Over);
             }
         }
-        *self.known.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = fresh;
+        *self
+            .known
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = fresh;
         Ok(())
     }
 }

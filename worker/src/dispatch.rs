@@ -108,7 +108,10 @@ enum Ended {
 impl Dispatcher {
     async fn lease_one(&self, campaign: NotificationId) -> Result<Option<Leased>, StepError> {
         let granted = Instant::now();
-        let unit = self.units.acquire(&[campaign], &self.owner, self.shape.lease).await?;
+        let unit = self
+            .units
+            .acquire(&[campaign], &self.owner, self.shape.lease)
+            .await?;
         Ok(unit.map(|unit| Leased { unit, granted }))
     }
 
@@ -159,7 +162,9 @@ impl Dispatcher {
     ) -> Result<Window, StepError> {
         let devices = places.iter().map(Place::claimed).collect();
         let window = self.windows.insert(unit, sequence, devices).await??;
-        self.units.advance(unit, Advance { sequence, checkpoint }).await??;
+        self.units
+            .advance(unit, Advance { sequence, checkpoint })
+            .await??;
         Ok(window)
     }
 
@@ -172,7 +177,9 @@ impl Dispatcher {
         lease: &KeptLease,
     ) -> Result<(), StepError> {
         let answers = self.sender.send_all(campaign, &places).await;
-        self.settler.finish(campaign, unit, &mut window, &answers, lease.lost()).await
+        self.settler
+            .finish(campaign, unit, &mut window, &answers, lease.lost())
+            .await
     }
 
     /// What an earlier holder left: recorded windows only need settling; claimed ones are ambiguous and
@@ -185,14 +192,18 @@ impl Dispatcher {
     ) -> Result<(), StepError> {
         for mut window in self.windows.take_over(unit).await? {
             if window.state == WindowState::Recorded {
-                self.settler.settle(campaign, unit, &window, None, lease.lost()).await?;
+                self.settler
+                    .settle(campaign, unit, &window, None, lease.lost())
+                    .await?;
                 continue;
             }
             tracing::info!(window.id = %window.id, devices = window.devices.len(), "resending an ambiguous window");
             let ids: Vec<_> = window.devices.iter().map(|device| device.id).collect();
             let places = places(&self.audiences, unit.app, &ids).await?;
             let answers = self.sender.send_all(campaign, &places).await;
-            self.settler.finish(campaign, unit, &mut window, &answers, lease.lost()).await?;
+            self.settler
+                .finish(campaign, unit, &mut window, &answers, lease.lost())
+                .await?;
         }
         Ok(())
     }

@@ -38,14 +38,21 @@ impl Gates {
             return None;
         }
         let gates = self.gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        gates.get(&credential)?.closed_until.checked_duration_since(now).filter(|left| !left.is_zero())
+        gates
+            .get(&credential)?
+            .closed_until
+            .checked_duration_since(now)
+            .filter(|left| !left.is_zero())
     }
 
     /// Closes a gate. The many sends in flight that all report the same failure close it once.
     pub(crate) fn close(&self, credential: Credential, wait: Option<Duration>, now: Instant) {
         let mut gates = self.gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         self.any.store(true, Ordering::Release);
-        let gate = gates.entry(credential).or_insert(Gate { closed_until: now, next_wait: FIRST_WAIT });
+        let gate = gates.entry(credential).or_insert(Gate {
+            closed_until: now,
+            next_wait: FIRST_WAIT,
+        });
         if gate.closed_until > now {
             return;
         }

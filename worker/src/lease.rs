@@ -5,8 +5,8 @@
 //! its end, nothing new is started. So a worker that was cut off from the database stops sending before
 //! anybody else may start.
 
-use std::sync::Mutex;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use jraze_storage::dispatch::{Unit, Units};
@@ -28,12 +28,19 @@ impl KeptLease {
         let safe_until = Arc::new(Mutex::new(granted + margin(lasts)));
         let beat = heartbeat(units, unit, lasts, safe_until.clone(), lost.clone(), stop.clone());
         tokio::spawn(beat);
-        Self { lost, safe_until, _stop: stop.drop_guard() }
+        Self {
+            lost,
+            safe_until,
+            _stop: stop.drop_guard(),
+        }
     }
 
     /// Whether something new may be started under it.
     pub(crate) fn is_safe(&self) -> bool {
-        let until = *self.safe_until.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let until = *self
+            .safe_until
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         !self.lost.is_cancelled() && Instant::now() < until
     }
 

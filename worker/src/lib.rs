@@ -67,14 +67,24 @@ pub struct Dependencies {
 /// A setting out of its range.
 pub async fn run(settings: Settings, with: Dependencies, lifecycle: Lifecycle) -> Result<(), OutOfRange> {
     settings.validate()?;
-    let Dependencies { store, providers, api, clock, owner, mut rng } = with;
-    let campaigns = Arc::new(campaigns::Campaigns::new(Notifications::new(&store), providers.clone()));
+    let Dependencies {
+        store,
+        providers,
+        api,
+        clock,
+        owner,
+        mut rng,
+    } = with;
+    let campaigns = Arc::new(campaigns::Campaigns::new(
+        Notifications::new(&store),
+        providers.clone(),
+    ));
     let (units, windows) = (Units::new(&store), Windows::new(&store));
     let dispatcher = dispatch::Dispatcher {
         owner,
         campaigns: campaigns.clone(),
         audiences: Audiences::new(&store),
-        sender: sender::Sender { providers, gates: Arc::default(), clock: clock.clone() },
+        sender: sender::Sender::new(providers, clock.clone(), settings.max_in_flight),
         settler: settle::Settler {
             units: units.clone(),
             windows: windows.clone(),

@@ -1,18 +1,21 @@
 //! Sending one window: every device at once, as wide as the provider's connections allow.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use jraze_domain::device::SendPlatform;
 use jraze_domain::dispatch::{Delivery, DeviceEffect, Outcome, Scope};
-use jraze_domain::ids::DeviceId;
+use jraze_domain::ids::{AppId, DeviceId};
 use jraze_providers::ProviderSet;
 use jraze_runtime::clock::Clock;
 use jraze_storage::audience_stream::Target;
 use jraze_storage::devices::token_hash;
 use jraze_storage::dispatch::GoneToken;
+use tokio::sync::Semaphore;
 
 use crate::campaigns::{Campaign, Run};
 use crate::gates::Gates;
@@ -31,7 +34,9 @@ pub(crate) struct Answer {
 impl Answer {
     /// The token to take out of audiences, when the provider declared it dead.
     pub(crate) fn gone(&self, device: DeviceId) -> Option<GoneToken> {
-        let DeviceEffect::Dead { since } = self.outcome.device else { return None };
+        let DeviceEffect::Dead { since } = self.outcome.device else {
+            return None;
+        };
         Some(GoneToken {
             device,
             token_hash: self.token_hash?,
@@ -43,17 +48,38 @@ impl Answer {
 /// Sends windows through the providers.
 #[derive(Debug, Clone)]
 pub(crate) struct Sender {
-    pub(crate) providers: Arc<ProviderSet>,
-    pub(crate) gates: Arc<Gates>,
-    pub(crate) clock: Arc<dyn Clock>,
+    providers: Arc<ProviderSet>,
+    gates: Arc<Gates>,
+    clock: Arc<dyn Clock>,
+    /// By credential, how many requests may be without an answer. Windows queue here and not in the
+    /// provider's client, so that a send looks at its campaign once more just before it leaves.
+    lanes: Arc<HashMap<(AppId, SendPlatform), Semaphore>>,
 }
 
 impl Sender {
+    pub(crate) fn new(providers: Arc<ProviderSet>, clock: Arc<dyn Clock>, max_in_flight: usize) -> Self {
+        let lane = |credential| (credential, Semaphore::new(max_in_flight));
+        let lanes = Arc::new(providers.configured().map(lane).collect());
+        Self {
+            providers,
+            gates: Arc::default(),
+            clock,
+            lanes,
+        }
+    }
+
     /// Sends to every place; answers are in the order of `places`.
     pub(crate) async fn send_all(&self, campaign: &Campaign, places: &[Place]) -> Vec<Answer> {
         let left_at = self.clock.now();
         let not_sent = Outcome::new(Delivery::Requeued, "not sent");
-        let mut answers = vec![Answer { outcome: not_sent, left_at, token_hash: None }; places.len()];
+        let mut answers = vec![
+            Answer {
+                outcome: not_sent,
+                left_at,
+                token_hash: None
+            };
+            places.len()
+        ];
         let mut sends: FuturesUnordered<_> = places
             .iter()
             .enumerate()
@@ -66,19 +92,33 @@ impl Sender {
     }
 
     async fn send(&self, campaign: &Campaign, place: &Place) -> Answer {
-        let left_at = self.clock.now();
         let target = match place {
             Place::Device(target) => target,
             Place::Vanished(_) => {
-                return Answer { outcome: Outcome::new(Delivery::Skipped, ""), left_at, token_hash: None };
+                let outcome = Outcome::new(Delivery::Skipped, "");
+                return Answer {
+                    outcome,
+                    left_at: self.clock.now(),
+                    token_hash: None,
+                };
             }
         };
+        let _turn = match self.lanes.get(&(campaign.notification.app, target.send_platform)) {
+            // Never closed, so the turn always comes.
+            Some(lane) => lane.acquire().await.ok(),
+            None => None,
+        };
+        let left_at = self.clock.now();
         let outcome = match self.before_sending(campaign, target, left_at) {
             Some(outcome) => outcome,
             None => self.send_now(campaign, target).await,
         };
         let dead = matches!(outcome.device, DeviceEffect::Dead { .. });
-        Answer { outcome, left_at, token_hash: dead.then(|| token_hash(&target.token)) }
+        Answer {
+            outcome,
+            left_at,
+            token_hash: dead.then(|| token_hash(&target.token)),
+        }
     }
 
     /// The outcome of a send that is not made.
@@ -86,7 +126,12 @@ impl Sender {
         if campaign.run() == Run::Over {
             return Some(Outcome::new(Delivery::Canceled, ""));
         }
-        if campaign.notification.draft.expires_at.is_some_and(|expires_at| expires_at <= now) {
+        if campaign
+            .notification
+            .draft
+            .expires_at
+            .is_some_and(|expires_at| expires_at <= now)
+        {
             return Some(Outcome::new(Delivery::Expired, ""));
         }
         let credential = (campaign.notification.app, target.send_platform);
@@ -106,7 +151,12 @@ impl Sender {
             Ok(message) => message,
             Err(refused) => return refused.clone(),
         };
-        let outcome = provider.send(message, &target.token).await;
+        let wanted = || campaign.run() != Run::Over;
+        let outcome = provider.send_while(message, &target.token, &wanted).await;
+        if outcome.delivery.is_transient() && !wanted() {
+            // There will be no later try.
+            return Outcome::new(Delivery::Canceled, "");
+        }
         match outcome.hold {
             Some(hold) if hold.scope == Scope::Credential => {
                 self.gates.close(credential, hold.wait, Instant::now());

@@ -23,6 +23,8 @@ pub struct Settings {
     pub window_devices: usize,
     /// Windows of one unit in flight at the same time, 1 to 16.
     pub windows_in_flight: usize,
+    /// Requests to one credential that may be without an answer at the same time, 1 to 10000.
+    pub max_in_flight: usize,
     /// How long a lease lasts without a heartbeat, 10s to 10m; another worker takes over after it.
     pub lease: HumanDuration,
     /// The time between two looks at which campaigns run, 50ms to 5s. A cancelled or paused campaign
@@ -40,6 +42,7 @@ impl Default for Settings {
             concurrent_units: 4,
             window_devices: 500,
             windows_in_flight: 2,
+            max_in_flight: 800,
             lease: HumanDuration::from_secs(60),
             campaign_refresh: HumanDuration::from_millis(250),
             idle_wait: HumanDuration::from_millis(200),
@@ -65,10 +68,16 @@ impl Settings {
         within("concurrent_units", self.concurrent_units, 1, 64)?;
         within("window_devices", self.window_devices, 1, 2_000)?;
         within("windows_in_flight", self.windows_in_flight, 1, 16)?;
+        within("max_in_flight", self.max_in_flight, 1, 10_000)?;
         let seconds = Duration::from_secs;
         let millis = Duration::from_millis;
         within("lease", self.lease.get(), seconds(10), seconds(600))?;
-        within("campaign_refresh", self.campaign_refresh.get(), millis(50), seconds(5))?;
+        within(
+            "campaign_refresh",
+            self.campaign_refresh.get(),
+            millis(50),
+            seconds(5),
+        )?;
         within("idle_wait", self.idle_wait.get(), millis(10), seconds(10))
     }
 }
@@ -77,7 +86,11 @@ fn within<T: PartialOrd + fmt::Debug>(key: &'static str, found: T, min: T, max: 
     if found >= min && found <= max {
         return Ok(());
     }
-    Err(OutOfRange { key, range: format!("{min:?} and {max:?}"), found: format!("{found:?}") })
+    Err(OutOfRange {
+        key,
+        range: format!("{min:?} and {max:?}"),
+        found: format!("{found:?}"),
+    })
 }
 
 /// The push credentials of the apps, a list beside the worker's own settings.

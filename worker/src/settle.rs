@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use jraze_domain::dispatch::retry::{RetryDecision, RetryPolicy};
 use jraze_domain::dispatch::Delivery;
+use jraze_domain::dispatch::retry::{RetryDecision, RetryPolicy};
 use jraze_domain::ids::{DeviceId, UnitId};
 use jraze_openapi::client::{InternalClient, Verdict};
 use jraze_openapi::dto::LogNotification;
@@ -72,8 +72,12 @@ impl Settler {
         for (device, answer) in window.devices.iter_mut().zip(answers) {
             device.delivery = self.final_or_retried(campaign, unit, answer, now, jitter);
         }
-        window.gone =
-            window.devices.iter().zip(answers).filter_map(|(device, answer)| answer.gone(device.id)).collect();
+        window.gone = window
+            .devices
+            .iter()
+            .zip(answers)
+            .filter_map(|(device, answer)| answer.gone(device.id))
+            .collect();
         self.windows.record(window).await??;
         let wait = longest_wait(window, answers);
         self.settle(campaign, unit, window, wait, lost).await
@@ -142,12 +146,20 @@ impl Settler {
         retries
             .into_iter()
             .map(|(id, devices, attempt)| {
-                let decision = self.retry.decide(attempt.min(1), now, now, None, wait, unit_interval);
+                let decision = self
+                    .retry
+                    .decide(attempt.min(1), now, now, None, wait, unit_interval);
                 let not_before = match decision {
                     RetryDecision::At(at) => at,
                     RetryDecision::GiveUp | RetryDecision::Expired => now,
                 };
-                Retry { id, devices, attempt, failing_since, not_before }
+                Retry {
+                    id,
+                    devices,
+                    attempt,
+                    failing_since,
+                    not_before,
+                }
             })
             .collect()
     }

@@ -42,7 +42,12 @@ impl Place {
             Place::Device(target) => (target.device_platform, target.send_platform),
             Place::Vanished(_) => (DevicePlatform::Unknown, SendPlatform::Unknown),
         };
-        ClaimedDevice { id: self.id(), device_platform, send_platform, delivery: Delivery::InFlight }
+        ClaimedDevice {
+            id: self.id(),
+            device_platform,
+            send_platform,
+            delivery: Delivery::InFlight,
+        }
     }
 }
 
@@ -58,7 +63,10 @@ pub(crate) async fn places(
     let targets = audiences.targets_by_ids(app, ids).await?;
     let mut found: HashMap<DeviceId, Target> =
         targets.into_iter().map(|target| (target.id, target)).collect();
-    Ok(ids.iter().map(|id| found.remove(id).map_or(Place::Vanished(*id), Place::Device)).collect())
+    Ok(ids
+        .iter()
+        .map(|id| found.remove(id).map_or(Place::Vanished(*id), Place::Device))
+        .collect())
 }
 
 /// A unit's devices from its checkpoint on, in storage order.
@@ -90,7 +98,11 @@ impl Source {
                     .copied()
                     .filter(|id| claimed.is_none_or(|last| storage_id(unit.app, *id) > last.bytes()))
                     .collect();
-                Ok(Self::Retry { audiences: audiences.clone(), app: unit.app, left: left.into_iter() })
+                Ok(Self::Retry {
+                    audiences: audiences.clone(),
+                    app: unit.app,
+                    left: left.into_iter(),
+                })
             }
         }
     }
@@ -108,14 +120,18 @@ impl Source {
             Whom::All => &everybody,
             Whom::Matching { condition, .. } => condition,
         };
-        let Some(plan) = notification.plan else { return Ok(Self::Nobody) };
+        let Some(plan) = notification.plan else {
+            return Ok(Self::Nobody);
+        };
         let range = AudienceRange {
             app: unit.app,
             buckets,
             upper_id: DeviceId(plan.audience_upper_id),
             after: unit.checkpoint,
         };
-        Ok(Self::Partition(audiences.stream(range, condition, plan.evaluated_at).await?))
+        Ok(Self::Partition(
+            audiences.stream(range, condition, plan.evaluated_at).await?,
+        ))
     }
 
     /// The next window, empty at the end.

@@ -107,7 +107,13 @@ impl Planner {
         // ranges of two different plans would overlap.
         let plan = match notification.plan {
             Some(plan) => plan,
-            None => self.fresh_plan(notification, now).await?,
+            None => {
+                let fresh = self.fresh_plan(notification, now).await?;
+                if !self.notifications.freeze(claimed, fresh).await? {
+                    return Ok(false);
+                }
+                fresh
+            }
         };
         let ranges = ranges(&plan);
         if !ranges.is_empty() {

@@ -79,7 +79,14 @@ impl NotificationsPort for Port {
     }
 
     async fn launch(&self, caller: Caller, which: String) -> Result<Notification, ApiError> {
-        self.make(caller, which, Event::Launch).await
+        let idempotency_key = caller.idempotency_key.clone();
+        let app = self.authenticator.app(caller).await?;
+        let which = notification::reference(&which)?;
+        let seen = self
+            .notifications
+            .launch(app, which, idempotency_key.as_deref())
+            .await;
+        Ok(notification::show(seen.map_err(error::service)?))
     }
 
     async fn change_status(

@@ -10,7 +10,7 @@ use jraze_domain::{
 use jraze_runtime::clock::Clock;
 use jraze_storage::{
     dispatch::Units,
-    notifications::{NotificationOrder, NotificationRef, Notifications as Repository, Transition},
+    notifications::{Launch, NotificationOrder, NotificationRef, Notifications as Repository, Transition},
 };
 use tokio::sync::Notify;
 
@@ -95,6 +95,32 @@ impl Notifications {
         wanted: Status,
     ) -> Result<Event, ServiceError> {
         Ok(self.lookup(app, which).await?.status.person_event(wanted)?)
+    }
+
+    /// Launches a draft; asked again under the same idempotency key, answers what became of it.
+    pub(crate) async fn launch(
+        &self,
+        app: AppId,
+        which: NotificationRef,
+        idempotency_key: Option<&str>,
+    ) -> Result<Seen, ServiceError> {
+        match self
+            .repository
+            .launch(app, which, idempotency_key, self.clock.now())
+            .await?
+        {
+            Launch::Made(notification) => {
+                self.launched.notify_one();
+                self.see(*notification).await
+            }
+            Launch::Replayed(notification) => self.see(*notification).await,
+            Launch::Refused { found } => Err(IllegalTransition {
+                from: found,
+                to: Event::Launch.target(),
+            }
+            .into()),
+            Launch::Missing => Err(ServiceError::UnknownNotification),
+        }
     }
 
     /// Makes a person's event happen.

@@ -116,9 +116,21 @@ impl Provider {
 
     /// Sends it to one token. Takes at most twice the request timeout.
     pub async fn send(&self, prepared: &Prepared, token: &PushToken) -> Outcome {
+        self.send_while(prepared, token, &|| true).await
+    }
+
+    /// As [`Self::send`], but asks once more whether it is still wanted when a stream is at hand: waiting
+    /// for one may take seconds, and a campaign may be stopped meanwhile. What is not wanted any more comes
+    /// back as [`Delivery::Requeued`].
+    pub async fn send_while(
+        &self,
+        prepared: &Prepared,
+        token: &PushToken,
+        wanted: &(dyn Fn() -> bool + Sync),
+    ) -> Outcome {
         match (self, prepared) {
-            (Self::Fcm(client), Prepared::Fcm(prepared)) => client.send(prepared, token).await,
-            (Self::Apns(client), Prepared::Apns(prepared)) => client.send(prepared, token).await,
+            (Self::Fcm(client), Prepared::Fcm(prepared)) => client.send(prepared, token, wanted).await,
+            (Self::Apns(client), Prepared::Apns(prepared)) => client.send(prepared, token, wanted).await,
             _ => Outcome::new(Delivery::Refused, reason::WRONG_PROVIDER),
         }
     }

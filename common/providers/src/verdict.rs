@@ -43,6 +43,8 @@ pub mod reason {
     pub const NOT_CONNECTED: &str = "jraze:not_connected";
     /// The provider's host is not who it should be, or does not speak HTTP/2.
     pub const NOT_TRUSTED: &str = "jraze:not_trusted";
+    /// Withdrawn while it waited for its turn.
+    pub const UNWANTED: &str = "jraze:unwanted";
     /// No free stream in time.
     pub const NO_FREE_STREAM: &str = "jraze:no_free_stream";
     /// The provider refused stream after stream without looking at them.
@@ -82,6 +84,7 @@ pub(crate) fn of_transport(error: &TransportError) -> Outcome {
 
 fn of_not_sent(cause: &NotSent, retry_in: Option<Duration>) -> Outcome {
     let (reason, scope) = match cause {
+        NotSent::Unwanted => return Outcome::new(Delivery::Requeued, reason::UNWANTED),
         NotSent::Connect(error) if error.is_trust() => (reason::NOT_TRUSTED, Scope::Credential),
         NotSent::Connect(_) | NotSent::NotStarted(_) => (reason::NOT_CONNECTED, Scope::Connection),
         NotSent::NoFreeStream(_) => (reason::NO_FREE_STREAM, Scope::Connection),

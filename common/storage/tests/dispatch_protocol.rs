@@ -28,12 +28,22 @@ impl Fixture {
     async fn with_one_partition() -> Self {
         let database = TestDatabase::new().await;
         let (units, windows) = (Units::new(&database), Windows::new(&database));
-        units.plan(APP, CAMPAIGN, &[BucketRange::ALL]).await.expect("planned");
-        Self { _database: database, units, windows }
+        units
+            .plan(APP, CAMPAIGN, &[BucketRange::ALL])
+            .await
+            .expect("planned");
+        Self {
+            _database: database,
+            units,
+            windows,
+        }
     }
 
     async fn acquire(&self, owner: &str, lease: Duration) -> Option<Unit> {
-        self.units.acquire(&[CAMPAIGN], owner, lease).await.expect("the server answers")
+        self.units
+            .acquire(&[CAMPAIGN], owner, lease)
+            .await
+            .expect("the server answers")
     }
 
     async fn insert(&self, unit: &Unit, sequence: u32, ids: &[u64]) -> Result<Window, Fenced> {
@@ -46,14 +56,20 @@ impl Fixture {
                 delivery: Delivery::InFlight,
             })
             .collect();
-        self.windows.insert(unit, sequence, devices).await.expect("the server answers")
+        self.windows
+            .insert(unit, sequence, devices)
+            .await
+            .expect("the server answers")
     }
 
     async fn claim(&self, unit: &Unit, sequence: u32, ids: &[u64]) -> Result<Window, Fenced> {
         let window = self.insert(unit, sequence, ids).await?;
         let last = DeviceId(*ids.last().expect("a window has devices"));
         let checkpoint = ObjectId::from_bytes(storage_id(APP, last));
-        self.units.advance(unit, Advance { sequence, checkpoint }).await.expect("the server answers")?;
+        self.units
+            .advance(unit, Advance { sequence, checkpoint })
+            .await
+            .expect("the server answers")?;
         Ok(window)
     }
 }
@@ -71,7 +87,12 @@ async fn a_unit_has_one_holder_until_its_lease_runs_out() {
     let first = fixture.acquire("a", LONG).await.expect("it is free");
     assert_eq!(first.work, Work::Partition(BucketRange::ALL));
     assert_eq!(fixture.acquire("b", LONG).await, None);
-    fixture.units.release(&first, Duration::ZERO).await.expect("answers").expect("still held");
+    fixture
+        .units
+        .release(&first, Duration::ZERO)
+        .await
+        .expect("answers")
+        .expect("still held");
     let second = fixture.acquire("b", LONG).await.expect("it is free again");
     assert_eq!(second.epoch, first.epoch + 1);
 }
@@ -80,14 +101,24 @@ async fn a_unit_has_one_holder_until_its_lease_runs_out() {
 async fn ten_workers_at_once_lease_ten_different_units() {
     let fixture = Fixture::with_one_partition().await;
     let ten = partitions(40_000, 4_000);
-    fixture.units.plan(APP, CAMPAIGN, &ten).await.expect("planned again: the first stays");
+    fixture
+        .units
+        .plan(APP, CAMPAIGN, &ten)
+        .await
+        .expect("planned again: the first stays");
     let asks = (0..10).map(|n| {
         let units = fixture.units.clone();
         tokio::spawn(async move { units.acquire(&[CAMPAIGN], &format!("w{n}"), LONG).await })
     });
     let mut ids = Vec::new();
     for ask in asks.collect::<Vec<_>>() {
-        ids.push(ask.await.expect("no panic").expect("answers").expect("there are ten").id);
+        ids.push(
+            ask.await
+                .expect("no panic")
+                .expect("answers")
+                .expect("there are ten")
+                .id,
+        );
     }
     ids.sort();
     ids.dedup();
@@ -99,19 +130,45 @@ async fn ten_workers_at_once_lease_ten_different_units() {
 async fn a_worker_that_wakes_up_late_changes_nothing() {
     let fixture = Fixture::with_one_partition().await;
     let late = fixture.acquire("late", OVER).await.expect("free");
-    let window = fixture.claim(&late, 0, &[1, 2]).await.expect("not yet taken over");
+    let window = fixture
+        .claim(&late, 0, &[1, 2])
+        .await
+        .expect("not yet taken over");
     let heir = fixture.acquire("heir", LONG).await.expect("the lease is over");
     let taken = fixture.windows.take_over(&heir).await.expect("answers");
     assert_eq!(taken.len(), 1);
 
-    assert_eq!(fixture.windows.record(&all_accepted(window)).await.expect("answers"), Err(Fenced));
-    assert_eq!(fixture.units.extend(&late, LONG).await.expect("answers"), Err(Fenced));
+    assert_eq!(
+        fixture
+            .windows
+            .record(&all_accepted(window))
+            .await
+            .expect("answers"),
+        Err(Fenced)
+    );
+    assert_eq!(
+        fixture.units.extend(&late, LONG).await.expect("answers"),
+        Err(Fenced)
+    );
     assert_eq!(fixture.units.finish(&late).await.expect("answers"), Err(Fenced));
-    assert_eq!(fixture.units.release(&late, LONG).await.expect("answers"), Err(Fenced));
-    assert!(fixture.claim(&late, 1, &[3]).await.is_err(), "a late claim is no claim");
+    assert_eq!(
+        fixture.units.release(&late, LONG).await.expect("answers"),
+        Err(Fenced)
+    );
+    assert!(
+        fixture.claim(&late, 1, &[3]).await.is_err(),
+        "a late claim is no claim"
+    );
     // And the heir goes on as if the late one had never stirred.
     let mine = fixture.claim(&heir, 1, &[3]).await.expect("the heir claims");
-    assert_eq!(fixture.windows.record(&all_accepted(mine)).await.expect("answers"), Ok(()));
+    assert_eq!(
+        fixture
+            .windows
+            .record(&all_accepted(mine))
+            .await
+            .expect("answers"),
+        Ok(())
+    );
 }
 
 #[tokio::test]
@@ -119,20 +176,36 @@ async fn what_was_claimed_and_not_recorded_is_exactly_what_a_new_holder_finds() 
     let fixture = Fixture::with_one_partition().await;
     let dead = fixture.acquire("dead", OVER).await.expect("free");
     let recorded = fixture.claim(&dead, 0, &[1, 2]).await.expect("held");
-    fixture.windows.record(&all_accepted(recorded)).await.expect("answers").expect("held");
+    fixture
+        .windows
+        .record(&all_accepted(recorded))
+        .await
+        .expect("answers")
+        .expect("held");
     fixture.claim(&dead, 1, &[3, 4]).await.expect("held");
     // Inserted, but the unit was never moved on: nothing of it was sent.
     fixture.insert(&dead, 2, &[5, 6]).await.expect("held");
 
     let heir = fixture.acquire("heir", LONG).await.expect("the lease is over");
     assert_eq!(heir.next_sequence, 2);
-    assert_eq!(heir.checkpoint, Some(ObjectId::from_bytes(storage_id(APP, DeviceId(4)))));
+    assert_eq!(
+        heir.checkpoint,
+        Some(ObjectId::from_bytes(storage_id(APP, DeviceId(4))))
+    );
     let left = fixture.windows.take_over(&heir).await.expect("answers");
-    let states: Vec<_> = left.iter().map(|window| (window.sequence, window.state)).collect();
+    let states: Vec<_> = left
+        .iter()
+        .map(|window| (window.sequence, window.state))
+        .collect();
     assert_eq!(states, [(0, WindowState::Recorded), (1, WindowState::Claimed)]);
     // The window that was never claimed is replaced by what the heir claims there.
     let own = fixture.claim(&heir, 2, &[7]).await.expect("replaced");
-    fixture.windows.record(&all_accepted(own)).await.expect("answers").expect("it is the heir's");
+    fixture
+        .windows
+        .record(&all_accepted(own))
+        .await
+        .expect("answers")
+        .expect("it is the heir's");
 }
 
 #[tokio::test]
@@ -151,9 +224,26 @@ async fn a_settled_window_is_counted_until_it_is_folded() {
     let fixture = Fixture::with_one_partition().await;
     let unit = fixture.acquire("a", LONG).await.expect("free");
     let window = all_accepted(fixture.claim(&unit, 0, &[1, 2, 3]).await.expect("held"));
-    fixture.windows.record(&window).await.expect("answers").expect("held");
-    assert!(fixture.windows.settled(CAMPAIGN, 10).await.expect("answers").is_empty());
-    fixture.windows.settle(&window).await.expect("answers").expect("held");
+    fixture
+        .windows
+        .record(&window)
+        .await
+        .expect("answers")
+        .expect("held");
+    assert!(
+        fixture
+            .windows
+            .settled(CAMPAIGN, 10)
+            .await
+            .expect("answers")
+            .is_empty()
+    );
+    fixture
+        .windows
+        .settle(&window)
+        .await
+        .expect("answers")
+        .expect("held");
     assert_eq!(fixture.windows.uncounted().await.expect("answers"), [CAMPAIGN]);
     let settled = fixture.windows.settled(CAMPAIGN, 10).await.expect("answers");
     assert_eq!(settled[0].tally.sent.android, 3);
@@ -175,12 +265,28 @@ async fn a_retry_waits_for_its_time_and_is_written_once() {
         failing_since: past,
         not_before,
     };
-    fixture.units.add_retry(&unit, &retry(2, far)).await.expect("answers");
+    fixture
+        .units
+        .add_retry(&unit, &retry(2, far))
+        .await
+        .expect("answers");
     assert_eq!(fixture.acquire("b", LONG).await, None, "it is not due");
-    fixture.units.add_retry(&unit, &retry(3, past)).await.expect("answers");
+    fixture
+        .units
+        .add_retry(&unit, &retry(3, past))
+        .await
+        .expect("answers");
     let due = fixture.acquire("b", LONG).await.expect("due");
     assert_eq!(due.work, Work::Retry(vec![DeviceId(2)]));
     assert_eq!((due.attempt, due.failing_since), (3, Some(past)));
-    fixture.units.add_retry(&unit, &retry(3, past)).await.expect("adopted");
-    assert_eq!(fixture.acquire("c", LONG).await, None, "the second write made no second unit");
+    fixture
+        .units
+        .add_retry(&unit, &retry(3, past))
+        .await
+        .expect("adopted");
+    assert_eq!(
+        fixture.acquire("c", LONG).await,
+        None,
+        "the second write made no second unit"
+    );
 }

@@ -8,7 +8,7 @@ use jraze_domain::campaign::{Audience, Draft, Event, Notification, Plan, Status}
 use jraze_domain::dispatch::{Sent, Tally};
 use jraze_domain::ids::{AppId, DeviceId, NotificationId, NotificationUuid};
 use jraze_domain::message::Content;
-use jraze_storage::notifications::{NotificationOrder, NotificationRef, Notifications, Transition};
+use jraze_storage::notifications::{Launch, NotificationOrder, NotificationRef, Notifications, Transition};
 use jraze_storage::send_log::{LogBatch, LogEvent, SendLog};
 use jraze_storage::tallies::{Batch, Tallies};
 use jraze_storage::test_util::TestDatabase;
@@ -22,7 +22,12 @@ fn now() -> DateTime<Utc> {
 fn draft() -> Draft {
     let data = BTreeMap::from([("sku".to_owned(), "42".to_owned())]);
     Draft {
-        content: Content { title: "Sale".into(), body: "Now".into(), data, ..Content::default() },
+        content: Content {
+            title: "Sale".into(),
+            body: "Now".into(),
+            data,
+            ..Content::default()
+        },
         audience: Audience::All,
         scheduled_at: None,
         expires_at: None,
@@ -36,7 +41,10 @@ async fn add(notifications: &Notifications, number: u128, draft: &Draft) -> Noti
 
 async fn launch(notifications: &Notifications, notification: &Notification) -> Transition {
     let which = NotificationRef::Id(notification.id);
-    notifications.transition(APP, which, Event::Launch, None, now()).await.expect("answers")
+    notifications
+        .transition(APP, which, Event::Launch, None, now())
+        .await
+        .expect("answers")
 }
 
 #[tokio::test]
@@ -44,10 +52,17 @@ async fn a_draft_reads_back_as_it_was_written() {
     let database = TestDatabase::new().await;
     let notifications = Notifications::new(&database);
     let written = add(&notifications, 1, &draft()).await;
-    for which in [NotificationRef::Id(written.id), NotificationRef::Uuid(written.uuid)] {
+    for which in [
+        NotificationRef::Id(written.id),
+        NotificationRef::Uuid(written.uuid),
+    ] {
         let read = notifications.lookup(APP, which).await.expect("answers");
         assert_eq!(read.as_ref(), Some(&written));
-        assert_eq!(notifications.lookup(AppId(2), which).await.expect("answers"), None, "another app's");
+        assert_eq!(
+            notifications.lookup(AppId(2), which).await.expect("answers"),
+            None,
+            "another app's"
+        );
     }
 }
 
@@ -84,11 +99,22 @@ async fn only_a_draft_can_be_edited() {
     let which = NotificationRef::Id(notification.id);
     let mut edited = draft();
     edited.content.title = "Bigger sale".into();
-    let change = notifications.edit(APP, which, &edited, now()).await.expect("answers");
+    let change = notifications
+        .edit(APP, which, &edited, now())
+        .await
+        .expect("answers");
     assert!(matches!(change, Transition::Made(after) if after.draft == edited && after.version == 2));
     launch(&notifications, &notification).await;
-    let refused = notifications.edit(APP, which, &draft(), now()).await.expect("answers");
-    assert_eq!(refused, Transition::Refused { found: Status::Queued });
+    let refused = notifications
+        .edit(APP, which, &draft(), now())
+        .await
+        .expect("answers");
+    assert_eq!(
+        refused,
+        Transition::Refused {
+            found: Status::Queued
+        }
+    );
 }
 
 #[tokio::test]
@@ -96,21 +122,48 @@ async fn the_planner_gets_what_is_due_and_loses_it_with_its_lease() {
     let database = TestDatabase::new().await;
     let notifications = Notifications::new(&database);
     // Far in the future by the database's clock, which is the only one that counts.
-    let later = Draft { scheduled_at: Some(now() + TimeDelta::days(20_000)), ..draft() };
+    let later = Draft {
+        scheduled_at: Some(now() + TimeDelta::days(20_000)),
+        ..draft()
+    };
     let scheduled = add(&notifications, 1, &later).await;
     launch(&notifications, &scheduled).await;
-    assert!(notifications.claim_due(Duration::from_secs(60)).await.expect("answers").is_none());
+    assert!(
+        notifications
+            .claim_due(Duration::from_secs(60))
+            .await
+            .expect("answers")
+            .is_none()
+    );
 
     let due = add(&notifications, 2, &draft()).await;
     launch(&notifications, &due).await;
-    let slow = notifications.claim_due(Duration::ZERO).await.expect("answers").expect("it is due");
+    let slow = notifications
+        .claim_due(Duration::ZERO)
+        .await
+        .expect("answers")
+        .expect("it is due");
     assert_eq!(slow.notification.id, due.id);
-    let quick = notifications.claim_due(Duration::from_secs(60)).await.expect("answers").expect("lease over");
-    let plan = Plan { audience_upper_id: 9, evaluated_at: now(), partitions: 1 };
-    assert!(!notifications.start(&slow, plan, now()).await.expect("answers"), "the late planner is fenced");
+    let quick = notifications
+        .claim_due(Duration::from_secs(60))
+        .await
+        .expect("answers")
+        .expect("lease over");
+    let plan = Plan {
+        audience_upper_id: 9,
+        evaluated_at: now(),
+        partitions: 1,
+    };
+    assert!(
+        !notifications.start(&slow, plan, now()).await.expect("answers"),
+        "the late planner is fenced"
+    );
     assert!(notifications.start(&quick, plan, now()).await.expect("answers"));
     let launched = notifications.launched().await.expect("answers");
-    assert_eq!(launched.iter().map(|n| (n.id, n.plan)).collect::<Vec<_>>(), [(due.id, Some(plan))]);
+    assert_eq!(
+        launched.iter().map(|n| (n.id, n.plan)).collect::<Vec<_>>(),
+        [(due.id, Some(plan))]
+    );
 }
 
 #[tokio::test]
@@ -123,10 +176,24 @@ async fn lists_are_ordered_paged_and_per_app() {
         add(&notifications, number, &one).await;
     }
     let by_title = [NotificationOrder::parse("title").expect("allowed")];
-    let page = notifications.list(APP, None, &by_title, 1, 2).await.expect("answers");
-    let titles: Vec<_> = page.notifications.iter().map(|n| n.draft.content.title.as_str()).collect();
+    let page = notifications
+        .list(APP, None, &by_title, 1, 2)
+        .await
+        .expect("answers");
+    let titles: Vec<_> = page
+        .notifications
+        .iter()
+        .map(|n| n.draft.content.title.as_str())
+        .collect();
     assert_eq!((page.total, titles), (5, vec!["5", "6"]));
-    assert_eq!(notifications.list(AppId(2), None, &[], 0, 10).await.expect("answers").total, 0);
+    assert_eq!(
+        notifications
+            .list(AppId(2), None, &[], 0, 10)
+            .await
+            .expect("answers")
+            .total,
+        0
+    );
     assert_eq!(NotificationOrder::parse("lease.owner"), None);
 }
 
@@ -137,17 +204,38 @@ async fn totals_are_exact_after_any_replay() {
     let notification = add(&notifications, 1, &draft()).await;
     let batch = |n: u64| Batch {
         id: format!("7:p:0:{n}"),
-        tally: Tally { sent: Sent { android: n, ios: 1, web: 0 }, failed: 2, ..Tally::default() },
+        tally: Tally {
+            sent: Sent {
+                android: n,
+                ios: 1,
+                web: 0,
+            },
+            failed: 2,
+            ..Tally::default()
+        },
     };
     let apply = async |batches: Vec<Batch>| {
-        tallies.apply(APP, notification.id, notification.uuid, &batches).await.expect("answers")
+        tallies
+            .apply(APP, notification.id, notification.uuid, &batches)
+            .await
+            .expect("answers")
     };
     apply(vec![batch(1), batch(2)]).await;
     // The answer was lost: everything again, with something new among it.
     let total = apply(vec![batch(2), batch(3), batch(1)]).await;
-    assert_eq!(total.sent, Sent { android: 6, ios: 3, web: 0 });
+    assert_eq!(
+        total.sent,
+        Sent {
+            android: 6,
+            ios: 3,
+            web: 0
+        }
+    );
     assert_eq!(total.failed, 6);
-    let read = notifications.lookup(APP, NotificationRef::Id(notification.id)).await.expect("answers");
+    let read = notifications
+        .lookup(APP, NotificationRef::Id(notification.id))
+        .await
+        .expect("answers");
     assert_eq!(read.map(|n| n.tally), Some(total));
 }
 
@@ -162,7 +250,13 @@ async fn totals_of_many_reporters_at_once_are_exact() {
             // Every batch is reported by two reporters.
             let batch = Batch {
                 id: format!("b{}", n / 2),
-                tally: Tally { sent: Sent { android: 10, ..Sent::default() }, ..Tally::default() },
+                tally: Tally {
+                    sent: Sent {
+                        android: 10,
+                        ..Sent::default()
+                    },
+                    ..Tally::default()
+                },
             };
             tokio::spawn(async move { tallies.apply(APP, id, uuid, &[batch]).await.expect("answers") })
         })
@@ -170,7 +264,10 @@ async fn totals_of_many_reporters_at_once_are_exact() {
     for report in reports {
         report.await.expect("no panic");
     }
-    let read = notifications.lookup(APP, NotificationRef::Id(notification.id)).await.expect("answers");
+    let read = notifications
+        .lookup(APP, NotificationRef::Id(notification.id))
+        .await
+        .expect("answers");
     assert_eq!(read.map(|n| n.tally.sent.android), Some(200));
 }
 
@@ -187,27 +284,121 @@ async fn a_history_holds_what_was_logged_and_a_replayed_batch_changes_nothing() 
         devices,
     };
     log.add(&batch(1, "a", &devices), now()).await.expect("answers");
-    log.add(&batch(1, "a", &devices), now()).await.expect("a replay is fine");
-    log.add(&batch(2, "a", &devices[..1]), now()).await.expect("answers");
-    log.add(&LogBatch { event: LogEvent::Failed, ..batch(2, "b", &devices[1..2]) }, now()).await.expect("answers");
+    log.add(&batch(1, "a", &devices), now())
+        .await
+        .expect("a replay is fine");
+    log.add(&batch(2, "a", &devices[..1]), now())
+        .await
+        .expect("answers");
+    log.add(
+        &LogBatch {
+            event: LogEvent::Failed,
+            ..batch(2, "b", &devices[1..2])
+        },
+        now(),
+    )
+    .await
+    .expect("answers");
 
     let seen = async |id| {
         let mut entries = log.history(APP, DeviceId(id)).await.expect("answers");
         entries.sort_by_key(|entry| entry.notification);
-        entries.iter().map(|entry| (entry.notification.0, entry.event)).collect::<Vec<_>>()
+        entries
+            .iter()
+            .map(|entry| (entry.notification.0, entry.event))
+            .collect::<Vec<_>>()
     };
     assert_eq!(seen(1).await, [(1, LogEvent::Sent), (2, LogEvent::Sent)]);
     assert_eq!(seen(2).await, [(1, LogEvent::Sent), (2, LogEvent::Failed)]);
     assert_eq!(seen(700).await, [(1, LogEvent::Sent)]);
     assert_eq!(seen(701).await, []);
-    assert_eq!(log.history(AppId(2), DeviceId(1)).await.expect("answers"), [], "another app's device");
+    assert_eq!(
+        log.history(AppId(2), DeviceId(1)).await.expect("answers"),
+        [],
+        "another app's device"
+    );
 
     let mut ids: Vec<i64> = Vec::new();
     for id in 1..=700 {
-        ids.extend(log.history(APP, DeviceId(id)).await.expect("answers").iter().map(|entry| entry.id));
+        ids.extend(
+            log.history(APP, DeviceId(id))
+                .await
+                .expect("answers")
+                .iter()
+                .map(|entry| entry.id),
+        );
     }
     ids.sort_unstable();
     let entries = ids.len();
     ids.dedup();
-    assert_eq!((entries, ids.len()), (702, 702), "every entry has a number of its own");
+    assert_eq!(
+        (entries, ids.len()),
+        (702, 702),
+        "every entry has a number of its own"
+    );
+}
+
+#[tokio::test]
+async fn a_launch_repeated_under_its_key_is_a_replay_and_under_another_a_conflict() {
+    let database = TestDatabase::new().await;
+    let notifications = Notifications::new(&database);
+    let notification = add(&notifications, 1, &draft()).await;
+    let which = NotificationRef::Id(notification.id);
+    let launch = async |key| {
+        notifications
+            .launch(APP, which, key, now())
+            .await
+            .expect("answers")
+    };
+    assert!(matches!(launch(Some("once")).await, Launch::Made(after) if after.status == Status::Queued));
+    assert!(matches!(launch(Some("once")).await, Launch::Replayed(same) if same.id == notification.id));
+    assert_eq!(
+        launch(Some("twice")).await,
+        Launch::Refused {
+            found: Status::Queued
+        }
+    );
+    assert_eq!(
+        launch(None).await,
+        Launch::Refused {
+            found: Status::Queued
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_frozen_plan_outlives_its_planner() {
+    let database = TestDatabase::new().await;
+    let notifications = Notifications::new(&database);
+    let notification = add(&notifications, 1, &draft()).await;
+    launch(&notifications, &notification).await;
+    let plan = Plan {
+        audience_upper_id: 9,
+        evaluated_at: now(),
+        partitions: 3,
+    };
+    let dead = notifications
+        .claim_due(Duration::ZERO)
+        .await
+        .expect("answers")
+        .expect("due");
+    assert!(notifications.freeze(&dead, plan).await.expect("answers"));
+    let heir = notifications
+        .claim_due(Duration::from_secs(60))
+        .await
+        .expect("answers")
+        .expect("lease over");
+    assert_eq!(
+        heir.notification.plan,
+        Some(plan),
+        "the heir writes the same partitions"
+    );
+    let other = Plan {
+        partitions: 7,
+        ..plan
+    };
+    assert!(
+        !notifications.freeze(&dead, other).await.expect("answers"),
+        "the dead one is fenced"
+    );
 }

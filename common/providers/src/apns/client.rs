@@ -93,8 +93,13 @@ impl Client {
         Prepared::new(push, &self.topic)
     }
 
-    /// Sends it to one token.
-    pub async fn send(&self, prepared: &Prepared, token: &PushToken) -> Outcome {
+    /// Sends it to one token, if it is still `wanted` when its turn comes.
+    pub async fn send(
+        &self,
+        prepared: &Prepared,
+        token: &PushToken,
+        wanted: &(dyn Fn() -> bool + Sync),
+    ) -> Outcome {
         let deadline = Instant::now() + 2 * self.timeout;
         let Some(uri) = self.uri(token.as_str()) else {
             return Outcome::new(Delivery::TokenRefused, reason::MALFORMED_TOKEN)
@@ -105,7 +110,7 @@ impl Client {
         loop {
             let sent_at = self.clock.now();
             let request = || self.request(prepared, &access, &uri);
-            let answer = match self.pool.send(deadline, request, &prepared.body).await {
+            let answer = match self.pool.send(deadline, request, &prepared.body, wanted).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     tracing::debug!(error = chain(&error), "no answer");

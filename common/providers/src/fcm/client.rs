@@ -99,8 +99,13 @@ impl Client {
         Prepared::new(push, platform, self.clock.now())
     }
 
-    /// Sends it to one token.
-    pub async fn send(&self, prepared: &Prepared, token: &PushToken) -> Outcome {
+    /// Sends it to one token, if it is still `wanted` when its turn comes.
+    pub async fn send(
+        &self,
+        prepared: &Prepared,
+        token: &PushToken,
+        wanted: &(dyn Fn() -> bool + Sync),
+    ) -> Outcome {
         let deadline = Instant::now() + 2 * self.timeout;
         let mut access = match self.tokens.current(deadline).await {
             Ok(access) => access,
@@ -109,7 +114,7 @@ impl Client {
         let body = prepared.for_token(token.as_str());
         let mut resent = false;
         loop {
-            let otherwise = match self.attempt(prepared, &access, &body, deadline).await {
+            let otherwise = match self.attempt(prepared, &access, &body, deadline, wanted).await {
                 Verdict::Final(outcome) => return outcome,
                 Verdict::Resend { otherwise, .. } => otherwise,
             };
@@ -135,9 +140,14 @@ impl Client {
         access: &AccessToken,
         body: &Bytes,
         deadline: Instant,
+        wanted: &(dyn Fn() -> bool + Sync),
     ) -> Verdict {
         let sent_at = self.clock.now();
-        let answer = match self.pool.send(deadline, || self.request(access), body).await {
+        let answer = match self
+            .pool
+            .send(deadline, || self.request(access), body, wanted)
+            .await
+        {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(error = chain(&error), "no answer");

@@ -34,6 +34,9 @@ pub enum NotSent {
     /// No stream came free in time: the peer's limit is used up.
     #[error("no free stream within {0:?}")]
     NoFreeStream(Duration),
+    /// By the time a stream came free nobody wanted it sent any more.
+    #[error("withdrawn before it left")]
+    Unwanted,
     /// The connection took no new stream.
     #[error("the connection takes no new stream")]
     NotStarted(#[source] h2::Error),

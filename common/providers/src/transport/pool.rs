@@ -166,7 +166,8 @@ impl Pool {
     /// Sends a request and waits for its answer.
     ///
     /// `request` is called once for every time it goes out. The body is sent as it is. A redirect is
-    /// an answer like any other, and at most 8 KiB of an answer's body are kept.
+    /// an answer like any other, and at most 8 KiB of an answer's body are kept. `wanted` is asked each
+    /// time a stream is at hand: waiting for one may take so long that nobody wants it sent any more.
     ///
     /// Takes at most `deadline`, and no longer than the request timeout for a free stream and the
     /// request timeout again for the answer.
@@ -178,12 +179,20 @@ impl Pool {
         deadline: Instant,
         request: impl Fn() -> Request<()>,
         body: &Bytes,
+        wanted: impl Fn() -> bool,
     ) -> Result<Answer, TransportError> {
         let inner = &*self.inner;
         let mut resends = 0;
         let mut false_starts = 0;
         loop {
             let stream = self.stream(deadline).await?;
+            if !wanted() {
+                let cause = NotSent::Unwanted;
+                return Err(TransportError::NotSent {
+                    cause,
+                    retry_in: None,
+                });
+            }
             let error = match inner.exchange(&stream, deadline, request(), body.clone()).await {
                 Ok(head) => return Ok(head),
                 Err(error) => error,

@@ -8,6 +8,7 @@
 //! Totals are never incremented here: see [`crate::tallies`].
 
 mod document;
+mod launching;
 mod listing;
 mod planning;
 
@@ -23,6 +24,7 @@ use crate::time::stored;
 use crate::{Store, counters::Counters};
 
 pub(crate) use document::{NotificationDocument, TallyDocument};
+pub use launching::Launch;
 pub use listing::{NotificationOrder, NotificationPage};
 pub use planning::{Claimed, PlannerLease};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use jraze_domain::campaign::{Notification, Plan, Status};
-use mongodb::bson::doc;
+use mongodb::bson::{Document, doc};
 use mongodb::options::ReturnDocument;
 
 use crate::error::StorageError;
@@ -65,6 +65,21 @@ impl Notifications {
             .transpose()
     }
 
+    /// Keeps the plan before any partition of it is written, so that whoever takes over after a crash
+    /// writes the same partitions and not overlapping ones. `false` as for [`Self::start`].
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn freeze(&self, claimed: &Claimed, plan: Plan) -> Result<bool, StorageError> {
+        let update = doc! { "$set": { "plan": plan_document(plan) } };
+        Ok(self
+            .collection
+            .update_one(held(claimed), update)
+            .await?
+            .matched_count
+            == 1)
+    }
+
     /// QUEUED to LAUNCHED with its plan. `false` when the lease was lost or a person withdrew it.
     ///
     /// # Errors
@@ -78,11 +93,7 @@ impl Notifications {
         let set = doc! {
             "status": i32::from(Status::Launched.number()),
             "modified_at": stored(now),
-            "plan": {
-                "audience_upper_id": i64::try_from(plan.audience_upper_id).unwrap_or(i64::MAX),
-                "evaluated_at": stored(plan.evaluated_at),
-                "partitions": i32::try_from(plan.partitions).unwrap_or(i32::MAX),
-            },
+            "plan": plan_document(plan),
         };
         self.end_claim(claimed, set).await
     }
@@ -106,13 +117,30 @@ impl Notifications {
         self.end_claim(claimed, set).await
     }
 
-    async fn end_claim(&self, claimed: &Claimed, set: mongodb::bson::Document) -> Result<bool, StorageError> {
-        let filter = doc! {
-            "_id": claimed.notification.uuid.to_string(),
-            "status": i32::from(Status::Queued.number()),
-            "lease.epoch": claimed.lease.epoch,
-        };
+    async fn end_claim(&self, claimed: &Claimed, set: Document) -> Result<bool, StorageError> {
         let update = doc! { "$set": set, "$unset": { "lease.expires_at": "" }, "$inc": { "version": 1 } };
-        Ok(self.collection.update_one(filter, update).await?.matched_count == 1)
+        Ok(self
+            .collection
+            .update_one(held(claimed), update)
+            .await?
+            .matched_count
+            == 1)
+    }
+}
+
+/// The filter that fences: still QUEUED, still held under this lease.
+fn held(claimed: &Claimed) -> Document {
+    doc! {
+        "_id": claimed.notification.uuid.to_string(),
+        "status": i32::from(Status::Queued.number()),
+        "lease.epoch": claimed.lease.epoch,
+    }
+}
+
+fn plan_document(plan: Plan) -> Document {
+    doc! {
+        "audience_upper_id": i64::try_from(plan.audience_upper_id).unwrap_or(i64::MAX),
+        "evaluated_at": stored(plan.evaluated_at),
+        "partitions": i32::try_from(plan.partitions).unwrap_or(i32::MAX),
     }
 }
