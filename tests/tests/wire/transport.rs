@@ -425,9 +425,15 @@ async fn a_peer_without_a_sign_of_life_is_dropped() {
 async fn a_connection_silent_for_a_whole_request_takes_no_other() {
     let rig = Rig::start().await;
     let peer = Peer::start(Fault::Silent).await;
-    let transport = TransportSettings { request_timeout: millis(200), ..rig::quick() };
+    let transport = TransportSettings {
+        request_timeout: millis(200),
+        ..rig::quick()
+    };
     let provider = apns_at(&rig, &peer.base_url, Some(peer.ca_file()), transport);
-    assert_eq!(rig::send(&provider, APNS_TOKEN).await.reason.as_str(), reason::NO_ANSWER);
+    assert_eq!(
+        rig::send(&provider, APNS_TOKEN).await.reason.as_str(),
+        reason::NO_ANSWER
+    );
     assert_eq!(provider.stats().connections, 0);
     rig::send(&provider, APNS_TOKEN).await;
     assert_eq!(provider.stats().opened, 2);
