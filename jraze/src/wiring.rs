@@ -59,6 +59,8 @@ pub(crate) async fn worker(
         owner: format!("worker-{}-{:08x}", std::process::id(), seed as u32),
         rng: random::generator(),
     };
+    settings.validate()?;
+    tracing::info!(owner = with.owner, "the worker works");
     Ok(jraze_worker::run(settings, with, lifecycle).await?)
 }
 
@@ -75,6 +77,7 @@ pub(crate) async fn result_worker(
         clock: clock(),
         rng: random::generator(),
     };
+    tracing::info!("the result worker works");
     jraze_result_worker::run(settings, with, lifecycle).await;
     Ok(())
 }

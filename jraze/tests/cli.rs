@@ -1,4 +1,5 @@
 //! The binary as a person or a script meets it: exit codes, refusals, and the first run.
+#![expect(clippy::unwrap_used, reason = "a test: an unwrap that fails is its result")]
 
 use std::{
     fs,

@@ -6,7 +6,7 @@ use jraze_storage::{Store, apps::Apps};
 use serde_json::json;
 use toml::Table;
 
-use super::Done;
+use super::{Done, roles::first_start};
 use crate::{output::Output, settings::Sources, wiring};
 
 #[derive(Debug, Subcommand)]
@@ -42,6 +42,8 @@ pub(crate) async fn run(command: AppsCommand, sources: &Sources, output: Output)
     let apps = Apps::new(&store);
     match command {
         AppsCommand::Create { slug, name } => {
+            // App 1 is the first start's; it must not become somebody's by accident.
+            first_start(&store, output).await?;
             let name = name.unwrap_or_else(|| slug.clone());
             let app = apps.create(&slug, &name, SystemClock.now()).await?;
             output.line(format!("app {} ({})", app.id.0, app.slug));

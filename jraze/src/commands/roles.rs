@@ -63,7 +63,7 @@ pub(crate) async fn apiserver(
 }
 
 /// A database without an app gets one, and its keys are shown: now or never.
-async fn first_start(store: &Store, output: Output) -> anyhow::Result<()> {
+pub(super) async fn first_start(store: &Store, output: Output) -> anyhow::Result<()> {
     let mut generator = random::generator();
     let first = Apps::new(store)
         .ensure_first(|| random::key_entropy(&mut generator), SystemClock.now())
@@ -99,7 +99,6 @@ pub(crate) async fn worker(sources: &Sources) -> anyhow::Result<Done> {
         store.clone(),
         lifecycle.clone(),
     );
-    tracing::info!("the worker works");
     let done = wiring::until_stopped(lifecycle, role).await;
     store.close().await;
     done
@@ -110,7 +109,6 @@ pub(crate) async fn result_worker(sources: &Sources) -> anyhow::Result<Done> {
     let store = wiring::open(&settings.mongodb).await?;
     let lifecycle = Lifecycle::new();
     let role = wiring::result_worker(settings.result_worker, store.clone(), lifecycle.clone());
-    tracing::info!("the result worker works");
     let done = wiring::until_stopped(lifecycle, role).await;
     store.close().await;
     done
