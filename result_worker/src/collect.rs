@@ -62,7 +62,11 @@ impl Collector {
     }
 
     async fn count(&self, id: NotificationId) -> Result<bool, CollectError> {
-        let Some(notification) = self.notifications.lookup_anywhere(NotificationRef::Id(id)).await? else {
+        let Some(notification) = self
+            .notifications
+            .lookup_anywhere(NotificationRef::Id(id))
+            .await?
+        else {
             return Ok(false);
         };
         let windows = self.windows.settled(id, self.windows_per_call).await?;
@@ -71,7 +75,10 @@ impl Collector {
         }
         self.prune(&notification, &windows).await?;
         let batches = windows.iter().map(batch).collect();
-        let increase = SentIncrease { batches: Some(batches), ..SentIncrease::default() };
+        let increase = SentIncrease {
+            batches: Some(batches),
+            ..SentIncrease::default()
+        };
         self.api.increase_sent(notification.uuid.0, &increase).await?;
         self.windows.folded(&windows).await?;
         Ok(true)
@@ -79,17 +86,24 @@ impl Collector {
 
     /// Takes dead tokens out of audiences; a token that was registered again since is left alone.
     async fn prune(&self, notification: &Notification, windows: &[Settled]) -> Result<(), StorageError> {
-        let gone: Vec<_> = windows.iter().flat_map(|window| window.gone.iter().cloned()).collect();
+        let gone: Vec<_> = windows
+            .iter()
+            .flat_map(|window| window.gone.iter().cloned())
+            .collect();
         if gone.is_empty() {
             return Ok(());
         }
-        self.devices.bury_tokens(notification.app, &gone, "unregistered", self.clock.now()).await
+        self.devices
+            .bury_tokens(notification.app, &gone, "unregistered", self.clock.now())
+            .await
     }
 
     /// LAUNCHED to SENT, once every unit is done and every settled window is counted. Units are asked
     /// first: when none is open, no window can come any more.
     async fn close_if_done(&self, notification: &Notification) -> Result<bool, CollectError> {
-        let Some(plan) = notification.plan else { return Ok(false) };
+        let Some(plan) = notification.plan else {
+            return Ok(false);
+        };
         let progress = self.units.progress(notification.id).await?;
         if progress.open > 0 || progress.partitions_done < plan.partitions {
             return Ok(false);
@@ -100,7 +114,9 @@ impl Collector {
         let totals = self.tallies.settle(notification.id, notification.uuid).await?;
         let now = self.clock.now();
         let which = NotificationRef::Id(notification.id);
-        self.notifications.transition(notification.app, which, Event::Finish, None, now).await?;
+        self.notifications
+            .transition(notification.app, which, Event::Finish, None, now)
+            .await?;
         let expire_at = now + self.retention;
         self.windows.expire(notification.id, expire_at).await?;
         self.units.expire(notification.id, expire_at).await?;
@@ -117,12 +133,27 @@ impl Collector {
 }
 
 fn batch(window: &Settled) -> SentBatch {
-    let Tally { sent, unregistered, failed, unknown, skipped, expired, canceled } = window.tally;
+    let Tally {
+        sent,
+        unregistered,
+        failed,
+        unknown,
+        skipped,
+        expired,
+        canceled,
+    } = window.tally;
     SentBatch {
         batch_id: window.id.to_string(),
         ios: sent.ios,
         android: sent.android,
         web: sent.web,
-        outcomes: Some(Outcomes { failed, unregistered, unknown, skipped, expired, canceled }),
+        outcomes: Some(Outcomes {
+            failed,
+            unregistered,
+            unknown,
+            skipped,
+            expired,
+            canceled,
+        }),
     }
 }

@@ -41,7 +41,12 @@ const AFTER_FAILURE: Backoff = Backoff::new(Duration::from_millis(250), Duration
 
 /// Collects until the soft stop.
 pub async fn run(settings: Settings, with: Dependencies, lifecycle: Lifecycle) {
-    let Dependencies { store, api, clock, mut rng } = with;
+    let Dependencies {
+        store,
+        api,
+        clock,
+        mut rng,
+    } = with;
     let collector = collect::Collector {
         notifications: Notifications::new(&store),
         units: Units::new(&store),
@@ -51,9 +56,15 @@ pub async fn run(settings: Settings, with: Dependencies, lifecycle: Lifecycle) {
         api,
         clock,
         windows_per_call: i64::from(settings.windows_per_call.clamp(1, 500)),
-        retention: settings.retention.get().clamp(Duration::from_secs(60), Duration::from_secs(30 * 86_400)),
+        retention: settings
+            .retention
+            .get()
+            .clamp(Duration::from_secs(60), Duration::from_secs(30 * 86_400)),
     };
-    let poll = settings.poll.get().clamp(Duration::from_millis(20), Duration::from_secs(10));
+    let poll = settings
+        .poll
+        .get()
+        .clamp(Duration::from_millis(20), Duration::from_secs(10));
     let mut failures = 0;
     while !lifecycle.stopping().is_cancelled() {
         let wait = match collector.round().await {
@@ -63,11 +74,17 @@ pub async fn run(settings: Settings, with: Dependencies, lifecycle: Lifecycle) {
                 let wait = AFTER_FAILURE.delay(failures, &mut rng);
                 failures += 1;
                 tracing::warn!(%error, ?wait, "collecting results failed, trying again");
-                lifecycle.stopping().run_until_cancelled(tokio::time::sleep(wait)).await;
+                lifecycle
+                    .stopping()
+                    .run_until_cancelled(tokio::time::sleep(wait))
+                    .await;
                 continue;
             }
         };
         failures = 0;
-        lifecycle.stopping().run_until_cancelled(tokio::time::sleep(wait)).await;
+        lifecycle
+            .stopping()
+            .run_until_cancelled(tokio::time::sleep(wait))
+            .await;
     }
 }

@@ -23,7 +23,12 @@ impl Answer {
     /// When the answer is a failure.
     pub fn result(self) -> Result<Value> {
         ensure!(self.status.is_success(), "{}: {}", self.status, self.body);
-        ensure!(self.body["success"] == true, "{} without success: {}", self.status, self.body);
+        ensure!(
+            self.body["success"] == true,
+            "{} without success: {}",
+            self.status,
+            self.body
+        );
         Ok(self.body["result"].clone())
     }
 }
@@ -40,7 +45,11 @@ impl Api {
     /// A caller of the server at `base`.
     pub fn new(base: &str, key: &str) -> Self {
         let http = http();
-        Self { http, base: base.trim_end_matches('/').to_owned(), key: key.to_owned() }
+        Self {
+            http,
+            base: base.trim_end_matches('/').to_owned(),
+            key: key.to_owned(),
+        }
     }
 
     /// Sends a request with the key and reads the envelope.
@@ -48,15 +57,18 @@ impl Api {
     /// # Errors
     /// When there is no answer or it is no JSON.
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
-        let mut request =
-            self.http.request(method, format!("{}{path}", self.base)).header("x-api-key", &self.key);
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.base))
+            .header("x-api-key", &self.key);
         if let Some(body) = body {
             request = request.json(body);
         }
         let answer = request.send().await.with_context(|| format!("calling {path}"))?;
         let status = answer.status();
         let text = answer.text().await?;
-        let body = serde_json::from_str(&text).with_context(|| format!("{path} answered {status}: {text}"))?;
+        let body =
+            serde_json::from_str(&text).with_context(|| format!("{path} answered {status}: {text}"))?;
         Ok(Answer { status, body })
     }
 
@@ -103,7 +115,10 @@ pub struct SandboxControl {
 impl SandboxControl {
     /// The sandbox at `base`.
     pub fn new(base: &str) -> Self {
-        Self { http: http(), base: base.trim_end_matches('/').to_owned() }
+        Self {
+            http: http(),
+            base: base.trim_end_matches('/').to_owned(),
+        }
     }
 
     /// How often each token was accepted.
@@ -111,7 +126,12 @@ impl SandboxControl {
     /// # Errors
     /// When the sandbox does not answer.
     pub async fn accepted_tokens(&self) -> Result<HashMap<String, u64>> {
-        let answer = self.http.get(format!("{}/ledger/tokens", self.base)).send().await?.error_for_status()?;
+        let answer = self
+            .http
+            .get(format!("{}/ledger/tokens", self.base))
+            .send()
+            .await?
+            .error_for_status()?;
         let mut tokens = HashMap::new();
         for line in answer.text().await?.lines() {
             let line: Value = serde_json::from_str(line)?;
@@ -126,7 +146,11 @@ impl SandboxControl {
     /// # Errors
     /// When the sandbox does not answer.
     pub async fn ledger(&self, query: &str) -> Result<Value> {
-        let answer = self.http.get(format!("{}/ledger?{query}", self.base)).send().await?;
+        let answer = self
+            .http
+            .get(format!("{}/ledger?{query}", self.base))
+            .send()
+            .await?;
         Ok(answer.error_for_status()?.json().await?)
     }
 
@@ -147,7 +171,6 @@ impl SandboxControl {
 
 fn http() -> reqwest::Client {
     install_crypto();
-    #[expect(clippy::disallowed_methods, reason = "a test client of its own")]
     reqwest::Client::builder()
         .timeout(Duration::from_secs(120))
         .tcp_nodelay(true)

@@ -19,7 +19,10 @@ pub async fn eventually<T: Debug>(
         if accept(&answer) {
             return answer;
         }
-        assert!(Instant::now() < deadline, "{what} did not happen within {within:?}; last seen: {answer:?}");
+        assert!(
+            Instant::now() < deadline,
+            "{what} did not happen within {within:?}; last seen: {answer:?}"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -49,7 +49,7 @@ impl Person {
 
     fn age(self) -> Option<u64> {
         // One in ten never said.
-        (self.draw(5) % 10 != 0).then_some(16 + self.draw(6) % 60)
+        (!self.draw(5).is_multiple_of(10)).then_some(16 + self.draw(6) % 60)
     }
 
     fn visits(self) -> u64 {
@@ -62,7 +62,11 @@ impl Person {
 
     fn tags(self) -> Vec<&'static str> {
         let all = ["news", "sport", "music", "deals"];
-        all.iter().enumerate().filter(|(i, _)| self.draw(9) >> i & 1 == 1).map(|(_, tag)| *tag).collect()
+        all.iter()
+            .enumerate()
+            .filter(|(i, _)| self.draw(9) >> i & 1 == 1)
+            .map(|(_, tag)| *tag)
+            .collect()
     }
 
     fn city(self) -> &'static str {
@@ -70,7 +74,7 @@ impl Person {
     }
 
     fn is_vip(self) -> bool {
-        self.draw(11) % 20 == 0
+        self.draw(11).is_multiple_of(20)
     }
 
     /// The body of `PUT /devices`.
@@ -142,7 +146,10 @@ mod tests {
 
     #[test]
     fn the_audience_is_about_a_third_and_on_both_platforms() {
-        let chosen: Vec<_> = (0..10_000).map(Person).filter(|person| person.is_in_audience()).collect();
+        let chosen: Vec<_> = (0..10_000)
+            .map(Person)
+            .filter(|person| person.is_in_audience())
+            .collect();
         assert!((2_800..3_900).contains(&chosen.len()), "{}", chosen.len());
         let ios = chosen.iter().filter(|person| person.is_ios()).count();
         assert!(ios > 800 && chosen.len() - ios > 800);
@@ -151,7 +158,11 @@ mod tests {
     #[test]
     fn tokens_and_external_ids_are_unique() {
         let unique = |of: fn(Person) -> String| {
-            (0..20_000).map(Person).map(of).collect::<std::collections::HashSet<_>>().len()
+            (0..20_000)
+                .map(Person)
+                .map(of)
+                .collect::<std::collections::HashSet<_>>()
+                .len()
         };
         assert_eq!(unique(Person::token), 20_000);
         assert_eq!(unique(Person::external_id), 20_000);

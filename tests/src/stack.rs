@@ -23,9 +23,16 @@ pub const MONGODB_URI: &str = "JRAZE_TEST_MONGODB_URI";
 /// When it was not built: `cargo build -p jraze` does.
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("a running program has a path");
-    let folder = test.parent().and_then(Path::parent).expect("tests run from target/<profile>/deps");
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("tests run from target/<profile>/deps");
     let binary = folder.join("jraze");
-    assert!(binary.exists(), "{} is missing: run `cargo build -p jraze` first", binary.display());
+    assert!(
+        binary.exists(),
+        "{} is missing: run `cargo build -p jraze` first",
+        binary.display()
+    );
     binary
 }
 
@@ -67,7 +74,11 @@ impl Process {
     pub fn peak_memory(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
         let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1_024)
+        line.split_whitespace()
+            .nth(1)?
+            .parse::<u64>()
+            .ok()
+            .map(|kib| kib * 1_024)
     }
 
     fn ended(&mut self) -> Result<()> {
@@ -83,7 +94,10 @@ impl Process {
     /// When it does not stop within 30 seconds.
     pub async fn interrupt(mut self) -> Result<(ExitStatus, String)> {
         if let Some(id) = self.child.id() {
-            Command::new("kill").args(["-INT", &id.to_string()]).status().await?;
+            Command::new("kill")
+                .args(["-INT", &id.to_string()])
+                .status()
+                .await?;
         }
         let status = tokio::time::timeout(Duration::from_secs(30), self.child.wait())
             .await
@@ -135,7 +149,11 @@ impl Dev {
             if let Ok(text) = std::fs::read_to_string(&ready_file)
                 && let Ok(ready) = serde_json::from_str(&text)
             {
-                return Ok(Self { process, ready, folder });
+                return Ok(Self {
+                    process,
+                    ready,
+                    folder,
+                });
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -147,7 +165,9 @@ impl Dev {
     /// # Panics
     /// When it is not there.
     pub fn text(&self, name: &str) -> &str {
-        self.ready[name].as_str().unwrap_or_else(|| panic!("the ready file has no {name}: {}", self.ready))
+        self.ready[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("the ready file has no {name}: {}", self.ready))
     }
 
     /// A caller with the server key.
@@ -198,7 +218,13 @@ impl Ran {
     /// # Errors
     /// When it did not, with everything it printed.
     pub fn success(self) -> Result<Self> {
-        ensure!(self.code == Some(0), "exit code {:?}\n{}\n{}", self.code, self.stdout, self.stderr);
+        ensure!(
+            self.code == Some(0),
+            "exit code {:?}\n{}\n{}",
+            self.code,
+            self.stdout,
+            self.stderr
+        );
         Ok(self)
     }
 }
@@ -263,13 +289,29 @@ impl Roles {
             keys.insert(kind.to_owned(), made["key"].clone());
         }
         let internal = keys["internal"].as_str().context("no internal key")?;
-        std::fs::write(&settings, base + &workers_settings(&api_url, internal, worker, &ready))?;
+        std::fs::write(
+            &settings,
+            base + &workers_settings(&api_url, internal, worker, &ready),
+        )?;
         wait_until_ready(&mut apiserver, &api_url).await?;
         let worker = role("worker", &settings, folder.path())?;
         let result_worker = role("result-worker", &settings, folder.path())?;
-        let sandbox_url = ready["control"].as_str().context("no control address")?.to_owned();
+        let sandbox_url = ready["control"]
+            .as_str()
+            .context("no control address")?
+            .to_owned();
         let keys = Value::Object(keys);
-        Ok(Self { apiserver, worker, result_worker, sandbox, api_url, sandbox_url, keys, folder, database })
+        Ok(Self {
+            apiserver,
+            worker,
+            result_worker,
+            sandbox,
+            api_url,
+            sandbox_url,
+            keys,
+            folder,
+            database,
+        })
     }
 
     /// Another worker over the same settings.
@@ -277,7 +319,11 @@ impl Roles {
     /// # Errors
     /// When it cannot be started.
     pub fn another_worker(&self) -> Result<Process> {
-        role("worker", &self.folder.path().join("jraze.toml"), self.folder.path())
+        role(
+            "worker",
+            &self.folder.path().join("jraze.toml"),
+            self.folder.path(),
+        )
     }
 
     /// A caller with the key of a kind.
@@ -285,7 +331,10 @@ impl Roles {
     /// # Panics
     /// For a kind that has none.
     pub fn api(&self, kind: &str) -> Api {
-        Api::new(&self.api_url, self.keys[kind].as_str().expect("a key of every kind was made"))
+        Api::new(
+            &self.api_url,
+            self.keys[kind].as_str().expect("a key of every kind was made"),
+        )
     }
 
     /// The sandbox.
@@ -341,8 +390,15 @@ fn workers_settings(api_url: &str, internal_key: &str, worker: &str, sandbox: &V
 
 fn role(name: &'static str, settings: &Path, folder: &Path) -> Result<Process> {
     let mut command = Command::new(binary());
-    command.arg("--json").arg("--config").arg(settings).arg(name).current_dir(folder);
-    let log = (0..).map(|n| folder.join(format!("{name}.{n}.log"))).find(|log| !log.exists());
+    command
+        .arg("--json")
+        .arg("--config")
+        .arg(settings)
+        .arg(name)
+        .current_dir(folder);
+    let log = (0..)
+        .map(|n| folder.join(format!("{name}.{n}.log")))
+        .find(|log| !log.exists());
     Process::start(name, command, log.context("no name for a log")?)
 }
 
@@ -351,7 +407,9 @@ async fn event(process: &mut Process, name: &str, value: &str) -> Result<Value> 
     for _ in 0..300 {
         process.ended()?;
         let output = process.output();
-        let mut events = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut events = output
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
         if let Some(found) = events.find(|event| event[name] == value) {
             return Ok(found);
         }

@@ -16,7 +16,10 @@ const SENT: u64 = 2;
 
 #[tokio::test]
 async fn each_selected_device_is_sent_to_exactly_once_and_nobody_else() -> Result<()> {
-    let devices: u64 = std::env::var("JRAZE_TEST_DEVICES").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000);
+    let devices: u64 = std::env::var("JRAZE_TEST_DEVICES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(100_000);
     let stack = Roles::start("e2e").await?;
     let api = stack.api("server");
 
@@ -31,14 +34,27 @@ async fn each_selected_device_is_sent_to_exactly_once_and_nobody_else() -> Resul
     let importing = Instant::now();
     let server_key = stack.keys["server"].as_str().context("a server key")?;
     let environment = [("JRAZE_API", stack.api_url.as_str()), ("JRAZE_KEY", server_key)];
-    let imported =
-        run(&["--json", "import", &file.to_string_lossy()], stack.folder.path(), &environment).await?.success()?;
+    let imported = run(
+        &["--json", "import", &file.to_string_lossy()],
+        stack.folder.path(),
+        &environment,
+    )
+    .await?
+    .success()?;
     let import_time = importing.elapsed();
-    let events: Vec<Value> = imported.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let events: Vec<Value> = imported
+        .stdout
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
     let summary = events.last().context("the import prints a summary")?;
     assert_eq!(summary["created"], devices, "{summary}");
     assert_eq!(summary["rejected"], 0, "{summary}");
-    assert!(events.len() > 1, "progress is shown while it runs: {}", imported.stdout);
+    assert!(
+        events.len() > 1,
+        "progress is shown while it runs: {}",
+        imported.stdout
+    );
 
     // Who should get it, worked out apart from jraze.
     let expected: BTreeMap<String, Person> = (1..=devices)
@@ -50,8 +66,14 @@ async fn each_selected_device_is_sent_to_exactly_once_and_nobody_else() -> Resul
     let android = expected.len() as u64 - ios;
 
     let search = json!({ "conditions": audience(), "start": 0, "size": 1 });
-    let found = api.call(reqwest::Method::POST, "/devices/-/:search", Some(&search)).await?;
-    assert_eq!(found.body["page"]["total"], expected.len(), "the search counts the audience");
+    let found = api
+        .call(reqwest::Method::POST, "/devices/-/:search", Some(&search))
+        .await?;
+    assert_eq!(
+        found.body["page"]["total"],
+        expected.len(),
+        "the search counts the audience"
+    );
 
     let draft = json!({
         "title": "Spring sale",
@@ -76,10 +98,25 @@ async fn each_selected_device_is_sent_to_exactly_once_and_nobody_else() -> Resul
 
     // The ledger holds each selected device exactly once, and nobody else.
     let accepted = stack.sandbox().accepted_tokens().await?;
-    let strangers: Vec<_> = accepted.keys().filter(|token| !expected.contains_key(*token)).take(5).collect();
-    let missed: Vec<_> = expected.keys().filter(|token| !accepted.contains_key(*token)).take(5).collect();
-    let doubled: Vec<_> = accepted.iter().filter(|(_, times)| **times != 1).take(5).collect();
-    assert!(strangers.is_empty(), "sent to devices outside the audience: {strangers:?}");
+    let strangers: Vec<_> = accepted
+        .keys()
+        .filter(|token| !expected.contains_key(*token))
+        .take(5)
+        .collect();
+    let missed: Vec<_> = expected
+        .keys()
+        .filter(|token| !accepted.contains_key(*token))
+        .take(5)
+        .collect();
+    let doubled: Vec<_> = accepted
+        .iter()
+        .filter(|(_, times)| **times != 1)
+        .take(5)
+        .collect();
+    assert!(
+        strangers.is_empty(),
+        "sent to devices outside the audience: {strangers:?}"
+    );
     assert!(missed.is_empty(), "not sent to: {missed:?}");
     assert!(doubled.is_empty(), "sent to more than once: {doubled:?}");
 
@@ -115,7 +152,10 @@ async fn each_selected_device_is_sent_to_exactly_once_and_nobody_else() -> Resul
         ("result-worker", &stack.result_worker),
         ("sandbox", &stack.sandbox),
     ] {
-        println!("memory peak of {name}: {} MiB", process.peak_memory().unwrap_or_default() >> 20);
+        println!(
+            "memory peak of {name}: {} MiB",
+            process.peak_memory().unwrap_or_default() >> 20
+        );
     }
     stack.stop().await
 }

@@ -59,14 +59,20 @@ async fn a_scheduled_campaign_goes_out_at_its_second_and_not_before() -> Result<
     .context("a time")?;
     let path = launch(&api, json!({ "scheduled_at": when.to_rfc3339() })).await?;
     tokio::time::sleep(Duration::from_millis(2_300)).await;
-    assert!(stack.sandbox().accepted_tokens().await?.is_empty(), "nothing leaves early");
+    assert!(
+        stack.sandbox().accepted_tokens().await?.is_empty(),
+        "nothing leaves early"
+    );
     assert_eq!(api.get(&path).await?["status"], 5);
     until(&api, &path, SENT, 4).await;
     let ledger = stack.sandbox().ledger("limit=100").await?;
     for entry in ledger["entries"].as_array().context("entries")? {
         let at: chrono::DateTime<chrono::Utc> = entry["received_at"].as_str().context("a time")?.parse()?;
         assert!(at >= when, "{at} is before {when}");
-        assert!(at < when + chrono::TimeDelta::seconds(2), "{at} is late for {when}");
+        assert!(
+            at < when + chrono::TimeDelta::seconds(2),
+            "{at} is late for {when}"
+        );
     }
     stack.stop().await
 }
@@ -76,17 +82,25 @@ async fn cancelling_stops_what_has_not_gone_and_counts_what_has() -> Result<()> 
     let stack = Roles::start("cancel").await?;
     let api = stack.api("server");
     register(&api, (1..=6_000).map(Person)).await?;
-    stack.sandbox().script(&json!({ "rules": [{ "latency_ms": 400 }] })).await?;
+    stack
+        .sandbox()
+        .script(&json!({ "rules": [{ "latency_ms": 400 }] }))
+        .await?;
     let path = launch(&api, json!({})).await?;
     until(&api, &path, LAUNCHED, 5).await;
     tokio::time::sleep(Duration::from_millis(1_000)).await;
-    let canceled = api.put(&format!("{path}/status"), &json!({ "status": CANCELED })).await?;
+    let canceled = api
+        .put(&format!("{path}/status"), &json!({ "status": CANCELED }))
+        .await?;
     assert_eq!(canceled["status"], CANCELED);
     tokio::time::sleep(Duration::from_secs(2)).await;
     let after_two_seconds = stack.sandbox().accepted_tokens().await?.len();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let later = stack.sandbox().accepted_tokens().await?.len();
-    assert_eq!(after_two_seconds, later, "nothing leaves two seconds after the cancel");
+    assert_eq!(
+        after_two_seconds, later,
+        "nothing leaves two seconds after the cancel"
+    );
     assert!(later > 0 && later < 6_000, "{later} had gone");
     eventually(
         "the counts are the ledger's",
@@ -107,21 +121,33 @@ async fn a_paused_campaign_rests_and_goes_on_where_it_was() -> Result<()> {
     let stack = Roles::start("pause").await?;
     let api = stack.api("server");
     register(&api, (1..=4_000).map(Person)).await?;
-    stack.sandbox().script(&json!({ "rules": [{ "latency_ms": 300 }] })).await?;
+    stack
+        .sandbox()
+        .script(&json!({ "rules": [{ "latency_ms": 300 }] }))
+        .await?;
     let path = launch(&api, json!({})).await?;
     until(&api, &path, LAUNCHED, 5).await;
     tokio::time::sleep(Duration::from_millis(700)).await;
-    api.put(&format!("{path}/status"), &json!({ "status": PAUSED })).await?;
+    api.put(&format!("{path}/status"), &json!({ "status": PAUSED }))
+        .await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let resting = stack.sandbox().accepted_tokens().await?.len();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(stack.sandbox().accepted_tokens().await?.len(), resting, "a paused campaign sends nothing");
+    assert_eq!(
+        stack.sandbox().accepted_tokens().await?.len(),
+        resting,
+        "a paused campaign sends nothing"
+    );
     assert!(resting < 4_000);
-    api.put(&format!("{path}/status"), &json!({ "status": LAUNCHED })).await?;
+    api.put(&format!("{path}/status"), &json!({ "status": LAUNCHED }))
+        .await?;
     let done = until(&api, &path, SENT, 30).await;
     let accepted = stack.sandbox().accepted_tokens().await?;
     assert_eq!(accepted.len(), 4_000);
-    assert!(accepted.values().all(|times| *times == 1), "a pause doubles nothing");
+    assert!(
+        accepted.values().all(|times| *times == 1),
+        "a pause doubles nothing"
+    );
     assert_eq!(done["counts"]["failed"], 0);
     stack.stop().await
 }
@@ -146,10 +172,23 @@ async fn passing_failures_are_retried_and_dead_tokens_leave_the_audience() -> Re
     let started = Instant::now();
     let path = launch(&api, json!({})).await?;
     let done = until(&api, &path, SENT, 60).await;
-    assert!(started.elapsed() >= Duration::from_secs(2), "Retry-After is honoured");
+    assert!(
+        started.elapsed() >= Duration::from_secs(2),
+        "Retry-After is honoured"
+    );
     let accepted = stack.sandbox().accepted_tokens().await?;
-    assert_eq!(accepted.values().filter(|times| **times == 1).count(), 200, "each got it once");
-    assert_eq!(done["counts"]["sent"].as_u64().or(done["counts"]["accepted"].as_u64()), Some(200), "{done}");
+    assert_eq!(
+        accepted.values().filter(|times| **times == 1).count(),
+        200,
+        "each got it once"
+    );
+    assert_eq!(
+        done["counts"]["sent"]
+            .as_u64()
+            .or(done["counts"]["accepted"].as_u64()),
+        Some(200),
+        "{done}"
+    );
     assert_eq!(done["counts"]["unregistered"], 1, "{}", done["counts"]);
     assert_eq!(done["counts"]["failed"], 1, "{}", done["counts"]);
 
@@ -166,7 +205,10 @@ async fn passing_failures_are_retried_and_dead_tokens_leave_the_audience() -> Re
     api.put("/devices", &body).await?;
     let third = launch(&api, json!({})).await?;
     let done = until(&api, &third, SENT, 30).await;
-    assert_eq!(done["sent"]["android"].as_u64().unwrap_or(0) + done["sent"]["ios"].as_u64().unwrap_or(0), 201);
+    assert_eq!(
+        done["sent"]["android"].as_u64().unwrap_or(0) + done["sent"]["ios"].as_u64().unwrap_or(0),
+        201
+    );
     stack.stop().await
 }
 
@@ -175,7 +217,10 @@ async fn a_worker_killed_in_the_middle_loses_nothing_and_the_totals_are_exact() 
     let mut stack = Roles::start_with("kill", "lease = \"10s\"\n").await?;
     let api = stack.api("server");
     register(&api, (1..=6_000).map(Person)).await?;
-    stack.sandbox().script(&json!({ "rules": [{ "latency_ms": 200 }] })).await?;
+    stack
+        .sandbox()
+        .script(&json!({ "rules": [{ "latency_ms": 200 }] }))
+        .await?;
     let path = launch(&api, json!({})).await?;
     until(&api, &path, LAUNCHED, 5).await;
     tokio::time::sleep(Duration::from_millis(900)).await;
@@ -187,7 +232,10 @@ async fn a_worker_killed_in_the_middle_loses_nothing_and_the_totals_are_exact() 
     assert_eq!(accepted.len(), 6_000, "nobody is left out");
     let doubled = accepted.values().filter(|times| **times > 1).count();
     // Windows of 500, two in flight for each of four units.
-    assert!(doubled <= 4 * 2 * 500, "{doubled} doubled: only what was in flight may be");
+    assert!(
+        doubled <= 4 * 2 * 500,
+        "{doubled} doubled: only what was in flight may be"
+    );
     let sent = done["sent"]["android"].as_u64().unwrap_or(0) + done["sent"]["ios"].as_u64().unwrap_or(0);
     assert_eq!(sent, 6_000, "a device counts once however often it was asked for");
     stack.stop().await
@@ -198,14 +246,23 @@ async fn only_a_draft_can_be_launched_and_nobody_is_not_everybody() -> Result<()
     let stack = Roles::start("launch").await?;
     let api = stack.api("server");
     register(&api, (1..=10).map(Person)).await?;
-    for conditions in [json!({}), json!({ "conditions": null }), json!({ "conditions": {} })] {
+    for conditions in [
+        json!({}),
+        json!({ "conditions": null }),
+        json!({ "conditions": {} }),
+    ] {
         let mut more = json!({ "all": false });
-        more.as_object_mut().context("an object")?.extend(conditions.as_object().cloned().unwrap_or_default());
+        more.as_object_mut()
+            .context("an object")?
+            .extend(conditions.as_object().cloned().unwrap_or_default());
         let path = launch(&api, more).await?;
         let again = api.call(Method::POST, &format!("{path}/:launch"), None).await?;
         assert_eq!(again.status, StatusCode::CONFLICT, "{}", again.body);
         until(&api, &path, SENT, 10).await;
     }
-    assert!(stack.sandbox().accepted_tokens().await?.is_empty(), "absent conditions select nobody");
+    assert!(
+        stack.sandbox().accepted_tokens().await?.is_empty(),
+        "absent conditions select nobody"
+    );
     stack.stop().await
 }

@@ -74,7 +74,7 @@ pub(crate) enum Source {
     /// The audience is empty.
     Nobody,
     /// A cursor over a stretch of the audience.
-    Partition(AudienceStream),
+    Partition(Box<AudienceStream>),
     /// What is left of a retry's list.
     Retry {
         audiences: Audiences,
@@ -129,9 +129,8 @@ impl Source {
             upper_id: DeviceId(plan.audience_upper_id),
             after: unit.checkpoint,
         };
-        Ok(Self::Partition(
-            audiences.stream(range, condition, plan.evaluated_at).await?,
-        ))
+        let stream = audiences.stream(range, condition, plan.evaluated_at).await?;
+        Ok(Self::Partition(Box::new(stream)))
     }
 
     /// The next window, empty at the end.

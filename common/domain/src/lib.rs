@@ -1,11 +1,11 @@
 //! jraze-domain
 
 pub mod audience;
-pub mod device;
-pub mod keys;
-pub mod number;
-pub mod property;
 pub mod campaign;
+pub mod device;
 pub mod dispatch;
 pub mod ids;
+pub mod keys;
 pub mod message;
+pub mod number;
+pub mod property;

@@ -93,7 +93,11 @@ impl Content {
         for (key, value) in &self.data {
             faults.data(key, value);
         }
-        if faults.0.is_empty() { Ok(()) } else { Err(faults.0) }
+        if faults.0.is_empty() {
+            Ok(())
+        } else {
+            Err(faults.0)
+        }
     }
 }
 
@@ -102,7 +106,10 @@ struct Faults(Vec<ContentError>);
 
 impl Faults {
     fn add(&mut self, field: &str, problem: &str) {
-        self.0.push(ContentError { field: field.to_owned(), problem: problem.to_owned() });
+        self.0.push(ContentError {
+            field: field.to_owned(),
+            problem: problem.to_owned(),
+        });
     }
 
     fn text(&mut self, field: &str, text: &str, max_bytes: usize) {
@@ -218,12 +225,20 @@ mod tests {
     use super::*;
 
     fn content() -> Content {
-        Content { title: "Spring sale".into(), body: "Everything must go".into(), ..Content::default() }
+        Content {
+            title: "Spring sale".into(),
+            body: "Everything must go".into(),
+            ..Content::default()
+        }
     }
 
     fn fault(content: &Content) -> String {
         let faults = content.validate().expect_err("should be refused");
-        faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        faults
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     #[test]
@@ -237,16 +252,37 @@ mod tests {
 
     #[test]
     fn links_that_run_code_are_refused() {
-        for link in ["javascript:alert(1)", "JAVASCRIPT:x", "data:text/html,x", "file:///etc/passwd", "nolink", ":x"] {
-            let refused = Content { deep_link: Some(link.into()), ..content() };
+        for link in [
+            "javascript:alert(1)",
+            "JAVASCRIPT:x",
+            "data:text/html,x",
+            "file:///etc/passwd",
+            "nolink",
+            ":x",
+        ] {
+            let refused = Content {
+                deep_link: Some(link.into()),
+                ..content()
+            };
             assert!(fault(&refused).starts_with("deep_link"), "{link}");
         }
     }
 
     #[test]
     fn pictures_need_https_and_no_user_name() {
-        for url in ["http://a/b.png", "https:/a", "https://", "https://me@host/x", "https://a/ b", "ftp://x", "httpsx"] {
-            let refused = Content { image_url: Some(url.into()), ..content() };
+        for url in [
+            "http://a/b.png",
+            "https:/a",
+            "https://",
+            "https://me@host/x",
+            "https://a/ b",
+            "ftp://x",
+            "httpsx",
+        ] {
+            let refused = Content {
+                image_url: Some(url.into()),
+                ..content()
+            };
             assert!(fault(&refused).starts_with("image_url"), "{url}");
         }
     }

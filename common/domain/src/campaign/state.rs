@@ -106,7 +106,9 @@ impl Status {
 
     /// The state with the contract's number, if there is one.
     pub fn from_number(number: i64) -> Option<Status> {
-        usize::try_from(number).ok().and_then(|index| Status::ALL.get(index).copied())
+        usize::try_from(number)
+            .ok()
+            .and_then(|index| Status::ALL.get(index).copied())
     }
 
     /// The contract's name.
@@ -138,7 +140,10 @@ impl Status {
 
     /// The states in which `event` can happen, for the filter of a compare-and-set.
     pub fn sources(event: Event) -> impl Iterator<Item = Status> {
-        EDGES.iter().filter(move |(_, on, _)| *on == event).map(|(from, _, _)| *from)
+        EDGES
+            .iter()
+            .filter(move |(_, on, _)| *on == event)
+            .map(|(from, _, _)| *from)
     }
 
     /// The event by which a *person* moves a notification from `self` to `wanted`.
@@ -152,7 +157,10 @@ impl Status {
             .iter()
             .find(|(from, on, to)| *from == self && *to == wanted && on.is_a_persons())
             .map(|(_, on, _)| *on)
-            .ok_or(IllegalTransition { from: self, to: wanted })
+            .ok_or(IllegalTransition {
+                from: self,
+                to: wanted,
+            })
     }
 }
 
@@ -205,13 +213,22 @@ mod tests {
     /// Written by hand, apart from [`EDGES`], so that a slip in either shows.
     const EXPECTED: [(Status, [&str; 8]); 8] = [
         //                  Launch    Start       Finish  Fail     Withdraw   Pause     Resume      Cancel
-        (Status::Draft,    ["QUEUED", "-",        "-",    "-",     "DELETED", "-",      "-",        "-"]),
-        (Status::Queued,   ["-",      "LAUNCHED", "-",    "ERROR", "DELETED", "-",      "-",        "-"]),
-        (Status::Launched, ["-",      "-",        "SENT", "ERROR", "-",       "PAUSED", "-",        "CANCELED"]),
-        (Status::Paused,   ["-",      "-",        "-",    "ERROR", "-",       "-",      "LAUNCHED", "CANCELED"]),
-        (Status::Sent,     ["-"; 8]),
-        (Status::Error,    ["-"; 8]),
-        (Status::Deleted,  ["-"; 8]),
+        (Status::Draft, ["QUEUED", "-", "-", "-", "DELETED", "-", "-", "-"]),
+        (
+            Status::Queued,
+            ["-", "LAUNCHED", "-", "ERROR", "DELETED", "-", "-", "-"],
+        ),
+        (
+            Status::Launched,
+            ["-", "-", "SENT", "ERROR", "-", "PAUSED", "-", "CANCELED"],
+        ),
+        (
+            Status::Paused,
+            ["-", "-", "-", "ERROR", "-", "-", "LAUNCHED", "CANCELED"],
+        ),
+        (Status::Sent, ["-"; 8]),
+        (Status::Error, ["-"; 8]),
+        (Status::Deleted, ["-"; 8]),
         (Status::Canceled, ["-"; 8]),
     ];
 
@@ -235,7 +252,10 @@ mod tests {
     #[test]
     fn terminal_states_are_the_four_ends() {
         let terminal: Vec<_> = Status::ALL.into_iter().filter(|s| s.is_terminal()).collect();
-        assert_eq!(terminal, [Status::Sent, Status::Error, Status::Deleted, Status::Canceled]);
+        assert_eq!(
+            terminal,
+            [Status::Sent, Status::Error, Status::Deleted, Status::Canceled]
+        );
     }
 
     #[test]

@@ -162,12 +162,22 @@ pub struct Outcome {
 impl Outcome {
     /// The provider took it.
     pub const fn accepted() -> Self {
-        Self { delivery: Delivery::Accepted, device: DeviceEffect::None, hold: None, reason: Reason(String::new()) }
+        Self {
+            delivery: Delivery::Accepted,
+            device: DeviceEffect::None,
+            hold: None,
+            reason: Reason(String::new()),
+        }
     }
 
     /// A delivery that ended as `delivery`, with no effect on anything else.
     pub fn new(delivery: Delivery, reason: &str) -> Self {
-        Self { delivery, device: DeviceEffect::None, hold: None, reason: Reason::new(reason) }
+        Self {
+            delivery,
+            device: DeviceEffect::None,
+            hold: None,
+            reason: Reason::new(reason),
+        }
     }
 
     /// The same, telling something about the device.

@@ -22,7 +22,10 @@ pub struct BucketRange {
 
 impl BucketRange {
     /// Every bucket.
-    pub const ALL: BucketRange = BucketRange { first: 1, last: BUCKETS };
+    pub const ALL: BucketRange = BucketRange {
+        first: 1,
+        last: BUCKETS,
+    };
 }
 
 /// Ranges that together cover every bucket once, as many as `devices` make worth while: at least one,
@@ -32,7 +35,10 @@ pub fn partitions(devices: u64, devices_per_partition: u64) -> Vec<BucketRange> 
     let count = wanted.clamp(1, u64::from(BUCKETS));
     let edge = |index: u64| (u64::from(BUCKETS) * index / count) as u16;
     (0..count)
-        .map(|index| BucketRange { first: edge(index) + 1, last: edge(index + 1) })
+        .map(|index| BucketRange {
+            first: edge(index) + 1,
+            last: edge(index + 1),
+        })
         .collect()
 }
 

@@ -68,8 +68,13 @@ impl RetryPolicy {
     }
 
     fn jittered(&self, attempt: u32, unit: f64) -> Duration {
-        let doubled = self.base.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
-        doubled.min(self.cap).mul_f64(unit.clamp(0.0, 1.0)).max(Duration::from_secs(1))
+        let doubled = self
+            .base
+            .saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
+        doubled
+            .min(self.cap)
+            .mul_f64(unit.clamp(0.0, 1.0))
+            .max(Duration::from_secs(1))
     }
 }
 
@@ -105,10 +110,19 @@ mod tests {
     #[test]
     fn attempts_age_and_expiry_end_it() {
         let policy = RetryPolicy::default();
-        assert_eq!(policy.decide(6, at(0), at(0), None, None, 0.5), RetryDecision::GiveUp);
-        assert_eq!(policy.decide(1, at(3_600), at(0), None, None, 0.5), RetryDecision::GiveUp);
+        assert_eq!(
+            policy.decide(6, at(0), at(0), None, None, 0.5),
+            RetryDecision::GiveUp
+        );
+        assert_eq!(
+            policy.decide(1, at(3_600), at(0), None, None, 0.5),
+            RetryDecision::GiveUp
+        );
         let soon = Some(at(0) + TimeDelta::seconds(3));
         let ten = Some(Duration::from_secs(10));
-        assert_eq!(policy.decide(1, at(0), at(0), soon, ten, 0.5), RetryDecision::Expired);
+        assert_eq!(
+            policy.decide(1, at(0), at(0), soon, ten, 0.5),
+            RetryDecision::Expired
+        );
     }
 }

@@ -49,7 +49,10 @@ impl Tally {
         match delivery {
             Delivery::Accepted => *self.sent_slot(device, by) += 1,
             Delivery::Unregistered => self.unregistered += 1,
-            Delivery::TokenRefused | Delivery::PayloadRefused | Delivery::AccessRefused | Delivery::Refused => {
+            Delivery::TokenRefused
+            | Delivery::PayloadRefused
+            | Delivery::AccessRefused
+            | Delivery::Refused => {
                 self.failed += 1;
             }
             Delivery::Unknown => self.unknown += 1,
@@ -119,6 +122,13 @@ mod tests {
         tally.add(DevicePlatform::Unknown, SendPlatform::Apns, Delivery::Accepted);
         tally.add(DevicePlatform::Unknown, SendPlatform::Fcm, Delivery::Accepted);
         tally.add(DevicePlatform::Ios, SendPlatform::Fcm, Delivery::Accepted);
-        assert_eq!(tally.sent, Sent { android: 1, ios: 2, web: 0 });
+        assert_eq!(
+            tally.sent,
+            Sent {
+                android: 1,
+                ios: 2,
+                web: 0
+            }
+        );
     }
 }
