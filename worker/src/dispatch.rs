@@ -80,12 +80,12 @@ impl Jobs for Dispatcher {
         let Leased { unit, granted } = job;
         let lease = KeptLease::keep(self.units.clone(), unit.clone(), granted, self.shape.lease);
         let Some(campaign) = self.campaigns.get(unit.notification) else {
-            return self.give_back(&unit).await;
+            return self.give_back(&unit, Duration::ZERO).await;
         };
         let worked = self.work(&campaign, &unit, &lease).await;
         match worked {
             Ok(Ended::Done) => Ok(self.units.finish(&unit).await??),
-            Ok(Ended::Early) => self.give_back(&unit).await,
+            Ok(Ended::Early(pause)) => self.give_back(&unit, pause).await,
             Err(StepError::Fenced) => Err(StepError::Fenced),
             Err(error) => {
                 // Best effort: a lease that cannot be given back runs out by itself.
@@ -101,8 +101,9 @@ impl Jobs for Dispatcher {
 enum Ended {
     /// Nothing is left of it.
     Done,
-    /// Stopped, paused or near the end of its lease.
-    Early,
+    /// Stopped, paused, near the end of its lease, or without a credential that works; to be taken up
+    /// again after this long.
+    Early(Duration),
 }
 
 impl Dispatcher {
@@ -115,8 +116,8 @@ impl Dispatcher {
         Ok(unit.map(|unit| Leased { unit, granted }))
     }
 
-    async fn give_back(&self, unit: &Unit) -> Result<(), StepError> {
-        Ok(self.units.release(unit, Duration::ZERO).await??)
+    async fn give_back(&self, unit: &Unit, pause: Duration) -> Result<(), StepError> {
+        Ok(self.units.release(unit, pause).await??)
     }
 
     async fn work(&self, campaign: &Campaign, unit: &Unit, lease: &KeptLease) -> Result<Ended, StepError> {
@@ -127,8 +128,8 @@ impl Dispatcher {
         let mut ended = None;
         loop {
             while ended.is_none() && in_flight.len() < self.shape.windows_in_flight {
-                if !self.may_claim(campaign, lease) {
-                    ended = Some(Ended::Early);
+                if let Some(pause) = self.must_rest(campaign, lease) {
+                    ended = Some(Ended::Early(pause));
                     break;
                 }
                 let places = source.next_window(self.shape.window_devices).await?;
@@ -143,13 +144,20 @@ impl Dispatcher {
             }
             match in_flight.next().await {
                 Some(sent) => sent?,
-                None => return Ok(ended.unwrap_or(Ended::Early)),
+                None => return Ok(ended.unwrap_or(Ended::Early(Duration::ZERO))),
             }
         }
     }
 
-    fn may_claim(&self, campaign: &Campaign, lease: &KeptLease) -> bool {
-        campaign.run() == Run::Going && lease.is_safe() && !self.lifecycle.stopping().is_cancelled()
+    /// For how long nothing new of this unit may be claimed; `None` when it may go on.
+    fn must_rest(&self, campaign: &Campaign, lease: &KeptLease) -> Option<Duration> {
+        let may_go_on =
+            campaign.run() == Run::Going && lease.is_safe() && !self.lifecycle.stopping().is_cancelled();
+        if may_go_on {
+            self.sender.held_for(campaign.notification.app)
+        } else {
+            Some(Duration::ZERO)
+        }
     }
 
     /// Insert, then make it a claim: only after this may anything of the window be sent.

@@ -61,11 +61,17 @@ impl Gates {
         tracing::warn!(app.id = credential.0.0, provider = ?credential.1, "credential refused, sending with it is held");
     }
 
-    /// The provider took something: whatever was wrong is not any more.
-    pub(crate) fn open(&self, credential: Credential) {
+    /// The provider took something: whatever was wrong is not any more. What it took while the gate was
+    /// closed was under way before, and does not open it: a wait that a provider asked for is kept.
+    pub(crate) fn open(&self, credential: Credential, now: Instant) {
         if self.any.load(Ordering::Acquire) {
             let mut gates = self.gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            gates.remove(&credential);
+            if gates
+                .get(&credential)
+                .is_some_and(|gate| gate.closed_until <= now)
+            {
+                gates.remove(&credential);
+            }
             self.any.store(!gates.is_empty(), Ordering::Release);
         }
     }
@@ -95,7 +101,19 @@ mod tests {
         let (gates, now) = (Gates::default(), Instant::now());
         gates.close(CREDENTIAL, Some(Duration::from_secs(7)), now);
         assert_eq!(gates.closed_for(CREDENTIAL, now), Some(Duration::from_secs(7)));
-        gates.open(CREDENTIAL);
-        assert_eq!(gates.closed_for(CREDENTIAL, now), None);
+        gates.open(CREDENTIAL, now);
+        assert_eq!(
+            gates.closed_for(CREDENTIAL, now),
+            Some(Duration::from_secs(7)),
+            "it was under way before"
+        );
+        let later = now + Duration::from_secs(7);
+        gates.open(CREDENTIAL, later);
+        gates.close(CREDENTIAL, None, later);
+        assert_eq!(
+            gates.closed_for(CREDENTIAL, later),
+            Some(FIRST_WAIT),
+            "success starts the waits anew"
+        );
     }
 }

@@ -68,6 +68,16 @@ impl Sender {
         }
     }
 
+    /// How long nothing at all can be sent for an app, because every credential of it is held.
+    pub(crate) fn held_for(&self, app: AppId) -> Option<Duration> {
+        let now = Instant::now();
+        let credentials = self.lanes.keys().filter(|(owner, _)| *owner == app);
+        let waits: Option<Vec<Duration>> = credentials
+            .map(|credential| self.gates.closed_for(*credential, now))
+            .collect();
+        waits?.into_iter().min()
+    }
+
     /// Sends to every place; answers are in the order of `places`.
     pub(crate) async fn send_all(&self, campaign: &Campaign, places: &[Place]) -> Vec<Answer> {
         let left_at = self.clock.now();
@@ -158,10 +168,14 @@ impl Sender {
             return Outcome::new(Delivery::Canceled, "");
         }
         match outcome.hold {
-            Some(hold) if hold.scope == Scope::Credential => {
+            // A host that cannot be reached is left alone like a credential that is refused.
+            Some(hold)
+                if hold.scope == Scope::Credential
+                    || (hold.scope == Scope::Connection && hold.wait.is_some()) =>
+            {
                 self.gates.close(credential, hold.wait, Instant::now());
             }
-            _ if outcome.delivery == Delivery::Accepted => self.gates.open(credential),
+            _ if outcome.delivery == Delivery::Accepted => self.gates.open(credential, Instant::now()),
             _ => {}
         }
         outcome

@@ -146,13 +146,7 @@ impl Settler {
         retries
             .into_iter()
             .map(|(id, devices, attempt)| {
-                let decision = self
-                    .retry
-                    .decide(attempt.min(1), now, now, None, wait, unit_interval);
-                let not_before = match decision {
-                    RetryDecision::At(at) => at,
-                    RetryDecision::GiveUp | RetryDecision::Expired => now,
-                };
+                let not_before = now + self.retry.wait(unit.attempt, wait, unit_interval);
                 Retry {
                     id,
                     devices,

@@ -57,14 +57,18 @@ impl RetryPolicy {
         if attempt >= self.max_attempts {
             return RetryDecision::GiveUp;
         }
-        let wait = retry_after.unwrap_or_else(|| self.jittered(attempt, unit));
-        let at = now + wait;
+        let at = now + self.wait(attempt, retry_after, unit);
         let last = started_at + self.max_age;
         match expires_at {
             Some(expires_at) if at >= expires_at => RetryDecision::Expired,
             _ if at >= last => RetryDecision::GiveUp,
             _ => RetryDecision::At(at),
         }
+    }
+
+    /// The wait after the `attempt`-th try: `retry_after` when the provider named one, else drawn by `unit`.
+    pub fn wait(&self, attempt: u32, retry_after: Option<Duration>, unit: f64) -> Duration {
+        retry_after.unwrap_or_else(|| self.jittered(attempt, unit))
     }
 
     fn jittered(&self, attempt: u32, unit: f64) -> Duration {
