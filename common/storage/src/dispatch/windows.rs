@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
 use jraze_domain::device::{DevicePlatform, SendPlatform};
-use jraze_domain::dispatch::{Delivery, Tally};
+use jraze_domain::dispatch::{Delivery, Reason, Tally};
 use jraze_domain::ids::{AppId, DeviceId, NotificationId, UnitId, WindowId};
 use mongodb::Collection;
 use mongodb::bson::{self, Binary, Document, doc};
@@ -73,6 +73,8 @@ pub struct Window {
     pub devices: Vec<ClaimedDevice>,
     /// Tokens of it that the provider declared dead.
     pub gone: Vec<GoneToken>,
+    /// Why deliveries ended without being accepted, in the provider's own words, and how many each.
+    pub reasons: Vec<(Reason, u32)>,
 }
 
 /// A token that its provider declared dead, for the result worker to take out of audiences.
@@ -116,6 +118,14 @@ pub struct Settled {
     pub tally: Tally,
     /// Tokens to take out of audiences.
     pub gone: Vec<GoneToken>,
+    /// Why deliveries failed, and how many each.
+    pub reasons: Vec<(Reason, u32)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ReasonDocument {
+    reason: String,
+    count: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -142,6 +152,8 @@ struct WindowDocument {
     results: Binary,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     gone: Vec<GoneDocument>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<ReasonDocument>,
 }
 
 /// The repository of windows.
@@ -179,6 +191,7 @@ impl Windows {
             state: WindowState::Claimed,
             devices,
             gone: Vec::new(),
+            reasons: Vec::new(),
         };
         let document = WindowDocument::of(&window, unit.app, unit.notification, &unit.id);
         let older = doc! { "_id": window.id.as_str(), "epoch": { "$lt": unit.epoch } };
@@ -285,6 +298,7 @@ impl Windows {
                 tally: window.tally(),
                 id: window.id,
                 gone: window.gone,
+                reasons: window.reasons,
             });
         }
         Ok(settled)
@@ -398,6 +412,7 @@ impl WindowDocument {
             platforms: packing::binary(platforms),
             results: packing::binary(results),
             gone: Vec::new(),
+            reasons: Vec::new(),
         }
     }
 
@@ -432,6 +447,11 @@ impl WindowDocument {
                 .map(GoneDocument::read)
                 .collect::<Option<_>>()
                 .ok_or_else(|| corrupt("gone"))?,
+            reasons: self
+                .reasons
+                .into_iter()
+                .map(|row| (Reason::new(&row.reason), u32::try_from(row.count).unwrap_or(u32::MAX)))
+                .collect(),
             id: WindowId::from_stored(id),
         })
     }
