@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jraze_domain::campaign::{Event, Notification, Status};
+use jraze_domain::campaign::{Event, Notification};
 use jraze_domain::dispatch::Tally;
 use jraze_domain::ids::NotificationId;
 use jraze_openapi::client::{ClientError, InternalClient};
@@ -15,7 +15,7 @@ use jraze_runtime::clock::Clock;
 use jraze_storage::StorageError;
 use jraze_storage::devices::Devices;
 use jraze_storage::dispatch::{Settled, Units, Windows};
-use jraze_storage::notifications::{NotificationRef, Notifications};
+use jraze_storage::notifications::{NotificationRef, Notifications, Transition};
 use jraze_storage::tallies::Tallies;
 
 /// Why a round ended early. The next round does it again.
@@ -57,6 +57,9 @@ impl Collector {
         }
         for notification in self.notifications.launched().await? {
             worked |= self.close_if_done(&notification).await?;
+        }
+        for notification in self.notifications.stopped().await? {
+            self.clear_if_settled(&notification).await?;
         }
         Ok(worked)
     }
@@ -101,34 +104,44 @@ impl Collector {
     /// LAUNCHED to SENT, once every unit is done and every settled window is counted. Units are asked
     /// first: when none is open, no window can come any more.
     async fn close_if_done(&self, notification: &Notification) -> Result<bool, CollectError> {
-        let Some(plan) = notification.plan else {
-            return Ok(false);
-        };
-        let progress = self.units.progress(notification.id).await?;
-        if progress.open > 0 || progress.partitions_done < plan.partitions {
-            return Ok(false);
-        }
-        if self.windows.any_settled(notification.id).await? {
+        // A LAUNCHED notification has all its partitions: they are written before it becomes so.
+        if self.units.any_open(notification.id).await? || self.windows.any_settled(notification.id).await? {
             return Ok(false);
         }
         let totals = self.tallies.settle(notification.id, notification.uuid).await?;
-        let now = self.clock.now();
         let which = NotificationRef::Id(notification.id);
-        self.notifications
-            .transition(notification.app, which, Event::Finish, None, now)
-            .await?;
-        let expire_at = now + self.retention;
-        self.windows.expire(notification.id, expire_at).await?;
-        self.units.expire(notification.id, expire_at).await?;
-        tracing::info!(
-            notification.id = %notification.id,
-            sent = totals.sent.total(),
-            settled = totals.settled(),
-            "campaign {} is {}",
-            notification.id,
-            Status::Sent,
-        );
-        Ok(true)
+        let event = Event::Finish;
+        let now = self.clock.now();
+        match self
+            .notifications
+            .transition(notification.app, which, event, None, now)
+            .await?
+        {
+            Transition::Made(_) => {
+                let (sent, settled) = (totals.sent.total(), totals.settled());
+                tracing::info!(notification.id = %notification.id, sent, settled, "campaign is SENT");
+                self.let_expire(notification.id).await?;
+                Ok(true)
+            }
+            // Another result worker was faster, or a person stopped it in this moment.
+            Transition::Refused { .. } | Transition::Missing => Ok(false),
+        }
+    }
+
+    /// Clears away the work of a campaign that was stopped halfway, once what had gone is counted.
+    async fn clear_if_settled(&self, notification: &Notification) -> Result<(), CollectError> {
+        self.units.abandon_unclaimed(notification.id).await?;
+        if self.units.any_open(notification.id).await? || self.windows.any_settled(notification.id).await? {
+            return Ok(());
+        }
+        self.let_expire(notification.id).await?;
+        Ok(self.notifications.mark_cleared(notification.id).await?)
+    }
+
+    async fn let_expire(&self, notification: NotificationId) -> Result<(), StorageError> {
+        let expire_at = self.clock.now() + self.retention;
+        self.windows.expire(notification, expire_at).await?;
+        self.units.expire(notification, expire_at).await
     }
 }
 

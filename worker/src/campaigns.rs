@@ -4,10 +4,10 @@
 //! rendered once per platform. A campaign that is no longer LAUNCHED is *halted*: units that hold its
 //! [`Campaign`] see that before their next send.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jraze_domain::campaign::{Notification, Status};
 use jraze_domain::device::{DevicePlatform, SendPlatform};
@@ -37,7 +37,9 @@ pub(crate) struct Campaign {
     pub(crate) notification: Notification,
     /// By who sends and what receives; an error is the outcome of every such device.
     messages: HashMap<(SendPlatform, DevicePlatform), Result<Prepared, Outcome>>,
-    run: AtomicU8,
+    /// Shared with the same campaign rendered again.
+    run: Arc<AtomicU8>,
+    rendered: Instant,
 }
 
 impl Campaign {
@@ -63,7 +65,21 @@ impl Campaign {
         Self {
             notification,
             messages,
-            run: AtomicU8::new(Run::Going as u8),
+            run: Arc::new(AtomicU8::new(Run::Going as u8)),
+            rendered: Instant::now(),
+        }
+    }
+
+    /// A launched notification does not change any more; but a time to live counts from the moment of
+    /// rendering, so a message that expires is rendered again from time to time.
+    fn is_current(&self) -> bool {
+        self.notification.draft.expires_at.is_none() || self.rendered.elapsed() < RENDERED_FOR
+    }
+
+    fn rendered_again(&self, providers: &ProviderSet) -> Self {
+        Self {
+            run: self.run.clone(),
+            ..Self::new(self.notification.clone(), providers)
         }
     }
 
@@ -86,6 +102,9 @@ impl Campaign {
     }
 }
 
+/// How far a time to live may be off.
+const RENDERED_FOR: Duration = Duration::from_secs(30);
+
 /// What this worker knows of all campaigns.
 #[derive(Debug)]
 pub(crate) struct Campaigns {
@@ -103,12 +122,13 @@ impl Campaigns {
         }
     }
 
-    /// The campaigns to lease work of, starting at a place that moves with `turn` so that none starves.
+    /// The campaigns to lease work of: those that run, and those that were stopped and have windows to
+    /// settle, starting at a place that moves with `turn` so that none starves.
     pub(crate) fn going(&self, turn: usize) -> Vec<NotificationId> {
         let known = self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut ids: Vec<_> = known
             .iter()
-            .filter(|(_, campaign)| campaign.run() == Run::Going)
+            .filter(|(_, campaign)| campaign.run() != Run::Held)
             .map(|(id, _)| *id)
             .collect();
         ids.sort_unstable();
@@ -148,14 +168,15 @@ impl Campaigns {
         let mut fresh = HashMap::with_capacity(launched.len());
         for notification in launched {
             let id = notification.id;
-            // A launched notification does not change any more, so its rendered message stays good.
-            let campaign = self
-                .get(id)
-                .unwrap_or_else(|| Arc::new(Campaign::new(notification, &self.providers)));
+            let campaign = match self.get(id) {
+                Some(known) if known.is_current() => known,
+                Some(known) => Arc::new(known.rendered_again(&self.providers)),
+                None => Arc::new(Campaign::new(notification, &self.providers)),
+            };
             campaign.set(Run::Going);
             fresh.insert(id, campaign);
         }
-        let gone: Vec<_> = {
+        let mut others: Vec<_> = {
             let known = self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
             known
                 .iter()
@@ -163,16 +184,32 @@ impl Campaigns {
                 .map(|(id, c)| (*id, c.clone()))
                 .collect()
         };
-        for (id, campaign) in gone {
-            let found = self
+        // What was stopped halfway still has windows to settle.
+        let stopped = self.notifications.stopped().await?;
+        let unsettled: HashSet<NotificationId> = stopped.iter().map(|stopped| stopped.id).collect();
+        for notification in stopped {
+            if !others.iter().any(|(id, _)| *id == notification.id) {
+                others.push((
+                    notification.id,
+                    Arc::new(Campaign::new(notification, &self.providers)),
+                ));
+            }
+        }
+        for (id, campaign) in others {
+            let Some(found) = self
                 .notifications
                 .lookup_anywhere(NotificationRef::Id(id))
-                .await?;
-            if found.is_some_and(|notification| notification.status == Status::Paused) {
-                campaign.set(Run::Held);
+                .await?
+            else {
+                continue;
+            };
+            match found.status {
+                Status::Launched => campaign.set(Run::Going),
+                Status::Paused => campaign.set(Run::Held),
+                _ => campaign.set(Run::Over),
+            }
+            if campaign.run() != Run::Over || unsettled.contains(&id) {
                 fresh.insert(id, campaign);
-            } else {
-                campaign.set(Run::Over);
             }
         }
         *self

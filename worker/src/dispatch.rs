@@ -10,16 +10,17 @@
 //! and the unit is given back where it stands.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use jraze_domain::ids::NotificationId;
 use jraze_runtime::job_driver::Jobs;
 use jraze_runtime::lifecycle::Lifecycle;
 use jraze_storage::ObjectId;
 use jraze_storage::audience_stream::Audiences;
 use jraze_storage::dispatch::{Advance, Unit, Units, Window, WindowState, Windows};
+
+use tokio::task::JoinSet;
 
 use crate::campaigns::{Campaign, Campaigns, Run};
 use crate::error::StepError;
@@ -55,7 +56,7 @@ pub(crate) struct Dispatcher {
     pub(crate) settler: Settler,
     pub(crate) shape: Shape,
     pub(crate) lifecycle: Lifecycle,
-    pub(crate) turn: std::sync::atomic::AtomicUsize,
+    pub(crate) turn: AtomicUsize,
 }
 
 impl Jobs for Dispatcher {
@@ -63,7 +64,7 @@ impl Jobs for Dispatcher {
     type Error = StepError;
 
     async fn acquire(&self, at_most: usize) -> Result<Vec<Leased>, StepError> {
-        let turn = self.turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let going = self.campaigns.going(turn);
         let mut leased = Vec::new();
         // One unit of each campaign in turn, so that a large one does not keep a small one waiting.
@@ -71,7 +72,12 @@ impl Jobs for Dispatcher {
             if leased.len() == at_most {
                 break;
             }
-            leased.extend(self.lease_one(*campaign).await?);
+            match self.lease_one(*campaign).await {
+                Ok(unit) => leased.extend(unit),
+                Err(error) if leased.is_empty() => return Err(error),
+                // What was leased is worked on; the error will come again if it lasts.
+                Err(_) => break,
+            }
         }
         Ok(leased)
     }
@@ -82,14 +88,14 @@ impl Jobs for Dispatcher {
         let Some(campaign) = self.campaigns.get(unit.notification) else {
             return self.give_back(&unit, Duration::ZERO).await;
         };
-        let worked = self.work(&campaign, &unit, &lease).await;
-        match worked {
+        let unit = Arc::new(unit);
+        match self.work(campaign, unit.clone(), Arc::new(lease)).await {
             Ok(Ended::Done) => Ok(self.units.finish(&unit).await??),
             Ok(Ended::Early(pause)) => self.give_back(&unit, pause).await,
             Err(StepError::Fenced) => Err(StepError::Fenced),
             Err(error) => {
                 // Best effort: a lease that cannot be given back runs out by itself.
-                let _ = self.units.release(&unit, Duration::from_secs(1)).await;
+                let _ = self.units.release(&unit, error.pause()).await;
                 Err(error)
             }
         }
@@ -120,33 +126,63 @@ impl Dispatcher {
         Ok(self.units.release(unit, pause).await??)
     }
 
-    async fn work(&self, campaign: &Campaign, unit: &Unit, lease: &KeptLease) -> Result<Ended, StepError> {
-        self.settle_leftovers(campaign, unit, lease).await?;
-        let mut source = Source::open(&self.audiences, campaign, unit).await?;
-        let mut next_sequence = unit.next_sequence;
-        let mut in_flight = FuturesUnordered::new();
-        let mut ended = None;
-        loop {
-            while ended.is_none() && in_flight.len() < self.shape.windows_in_flight {
-                if let Some(pause) = self.must_rest(campaign, lease) {
-                    ended = Some(Ended::Early(pause));
-                    break;
-                }
-                let places = source.next_window(self.shape.window_devices).await?;
-                let Some(last) = places.last() else {
-                    ended = Some(Ended::Done);
-                    break;
-                };
-                let checkpoint = last.storage_id(unit.app);
-                let window = self.claim(unit, next_sequence, &places, checkpoint).await?;
-                next_sequence += 1;
-                in_flight.push(self.send(campaign, unit, window, places, lease));
-            }
-            match in_flight.next().await {
-                Some(sent) => sent?,
-                None => return Ok(ended.unwrap_or(Ended::Early(Duration::ZERO))),
+    async fn work(
+        &self,
+        campaign: Arc<Campaign>,
+        unit: Arc<Unit>,
+        lease: Arc<KeptLease>,
+    ) -> Result<Ended, StepError> {
+        self.settle_leftovers(&campaign, &unit, &lease).await?;
+        if campaign.run() == Run::Over {
+            // Stopped for good: what had gone is settled, the rest never goes.
+            return Ok(Ended::Done);
+        }
+        // Each window in flight is a task of its own, so that sends go on while the next one is claimed.
+        let mut in_flight = JoinSet::new();
+        let ended = self
+            .claim_and_send(&campaign, &unit, &lease, &mut in_flight)
+            .await;
+        // However it ended: what is in flight ends first, so that known answers are kept.
+        let mut ended = ended;
+        while let Some(sent) = in_flight.join_next().await {
+            if let (Err(error), Ok(_)) = (joined(sent), &ended) {
+                ended = Err(error);
             }
         }
+        ended
+    }
+
+    async fn claim_and_send(
+        &self,
+        campaign: &Arc<Campaign>,
+        unit: &Arc<Unit>,
+        lease: &Arc<KeptLease>,
+        in_flight: &mut JoinSet<Result<(), StepError>>,
+    ) -> Result<Ended, StepError> {
+        let mut source = Source::open(&self.audiences, campaign, unit).await?;
+        for sequence in unit.next_sequence.. {
+            if in_flight.len() >= self.shape.windows_in_flight
+                && let Some(sent) = in_flight.join_next().await
+            {
+                joined(sent)?;
+            }
+            if let Some(pause) = self.must_rest(campaign, lease) {
+                return Ok(Ended::Early(pause));
+            }
+            let places = source.next_window(self.shape.window_devices).await?;
+            let Some(last) = places.last() else { break };
+            let checkpoint = last.storage_id(unit.app);
+            let window = self.claim(unit, sequence, &places, checkpoint).await?;
+            let (sender, settler) = (self.sender.clone(), self.settler.clone());
+            let (campaign, unit, lease) = (campaign.clone(), unit.clone(), lease.clone());
+            in_flight.spawn(async move {
+                let answers = sender.send_all(&campaign, &places, &lease).await;
+                settler
+                    .finish(&campaign, &unit, window, &answers, false, &lease)
+                    .await
+            });
+        }
+        Ok(Ended::Done)
     }
 
     /// For how long nothing new of this unit may be claimed; `None` when it may go on.
@@ -176,43 +212,42 @@ impl Dispatcher {
         Ok(window)
     }
 
-    async fn send(
-        &self,
-        campaign: &Campaign,
-        unit: &Unit,
-        mut window: Window,
-        places: Vec<Place>,
-        lease: &KeptLease,
-    ) -> Result<(), StepError> {
-        let answers = self.sender.send_all(campaign, &places).await;
-        self.settler
-            .finish(campaign, unit, &mut window, &answers, lease.lost())
-            .await
-    }
-
     /// What an earlier holder left: recorded windows only need settling; claimed ones are ambiguous and
-    /// are sent again under the same collapse identity, so that a phone shows one entry.
+    /// are sent again under the same collapse identity, so that a phone shows one entry. Of a campaign that
+    /// is over nothing is sent again, and its ambiguous devices are reported as unknown.
     async fn settle_leftovers(
         &self,
         campaign: &Campaign,
         unit: &Unit,
         lease: &KeptLease,
     ) -> Result<(), StepError> {
-        for mut window in self.windows.take_over(unit).await? {
+        for window in self.windows.take_over(unit).await? {
             if window.state == WindowState::Recorded {
                 self.settler
-                    .settle(campaign, unit, &window, None, lease.lost())
+                    .settle_recorded(campaign, unit, &window, lease)
                     .await?;
                 continue;
             }
-            tracing::info!(window.id = %window.id, devices = window.devices.len(), "resending an ambiguous window");
+            let devices = window.devices.len();
+            tracing::info!(window.id = %window.id, devices, "taking over an ambiguous window");
             let ids: Vec<_> = window.devices.iter().map(|device| device.id).collect();
             let places = places(&self.audiences, unit.app, &ids).await?;
-            let answers = self.sender.send_all(campaign, &places).await;
+            let answers = self.sender.send_all(campaign, &places, lease).await;
             self.settler
-                .finish(campaign, unit, &mut window, &answers, lease.lost())
+                .finish(campaign, unit, window, &answers, true, lease)
                 .await?;
         }
         Ok(())
+    }
+}
+
+/// The end of a window's task. A panic is passed on: the driver reports it, and the lease runs out.
+fn joined(sent: Result<Result<(), StepError>, tokio::task::JoinError>) -> Result<(), StepError> {
+    match sent {
+        Ok(sent) => sent,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(StepError::Stopping),
+        },
     }
 }

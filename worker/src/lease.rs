@@ -2,11 +2,11 @@
 //!
 //! A heartbeat pushes the end of the lease out by the database's clock; the worker itself trusts only
 //! its monotonic clock: when no heartbeat has come through for long enough that the lease may be near
-//! its end, nothing new is started. So a worker that was cut off from the database stops sending before
-//! anybody else may start.
+//! its end, no further send is started. So a worker that was cut off from the database stops sending
+//! before anybody else may start.
 
 use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jraze_storage::dispatch::{Unit, Units};
@@ -16,8 +16,38 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 #[derive(Debug)]
 pub(crate) struct KeptLease {
     lost: CancellationToken,
-    safe_until: Arc<Mutex<Instant>>,
+    safety: Safety,
     _stop: DropGuard,
+}
+
+/// Until when something may be started, read by every send.
+#[derive(Debug, Clone)]
+struct Safety {
+    origin: Instant,
+    /// Milliseconds after `origin`.
+    until: Arc<AtomicU64>,
+}
+
+impl Safety {
+    fn until(origin: Instant, part: Duration) -> Self {
+        Self {
+            origin,
+            until: Arc::new(AtomicU64::new(millis(part))),
+        }
+    }
+
+    fn extend(&self, asked: Instant, part: Duration) {
+        let until = asked.saturating_duration_since(self.origin) + part;
+        self.until.store(millis(until), Ordering::Release);
+    }
+
+    fn lasts(&self, now: Instant) -> bool {
+        millis(now.saturating_duration_since(self.origin)) < self.until.load(Ordering::Acquire)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl KeptLease {
@@ -25,23 +55,25 @@ impl KeptLease {
     pub(crate) fn keep(units: Units, unit: Unit, granted: Instant, lasts: Duration) -> Self {
         let lost = CancellationToken::new();
         let stop = CancellationToken::new();
-        let safe_until = Arc::new(Mutex::new(granted + margin(lasts)));
-        let beat = heartbeat(units, unit, lasts, safe_until.clone(), lost.clone(), stop.clone());
-        tokio::spawn(beat);
+        let safety = Safety::until(granted, usable(lasts));
+        tokio::spawn(heartbeat(
+            units,
+            unit,
+            lasts,
+            safety.clone(),
+            lost.clone(),
+            stop.clone(),
+        ));
         Self {
             lost,
-            safe_until,
+            safety,
             _stop: stop.drop_guard(),
         }
     }
 
     /// Whether something new may be started under it.
     pub(crate) fn is_safe(&self) -> bool {
-        let until = *self
-            .safe_until
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        !self.lost.is_cancelled() && Instant::now() < until
+        !self.lost.is_cancelled() && self.safety.lasts(Instant::now())
     }
 
     /// Cancelled once another worker holds the unit.
@@ -51,7 +83,7 @@ impl KeptLease {
 }
 
 /// The part of a lease in which something new may start; the rest is for what is in flight to end.
-fn margin(lasts: Duration) -> Duration {
+fn usable(lasts: Duration) -> Duration {
     lasts.mul_f64(2.0 / 3.0)
 }
 
@@ -59,7 +91,7 @@ async fn heartbeat(
     units: Units,
     unit: Unit,
     lasts: Duration,
-    safe_until: Arc<Mutex<Instant>>,
+    safety: Safety,
     lost: CancellationToken,
     stop: CancellationToken,
 ) {
@@ -67,9 +99,7 @@ async fn heartbeat(
     while stop.run_until_cancelled(tokio::time::sleep(pace)).await.is_some() {
         let asked = Instant::now();
         match units.extend(&unit, lasts).await {
-            Ok(Ok(())) => {
-                *safe_until.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = asked + margin(lasts);
-            }
+            Ok(Ok(())) => safety.extend(asked, usable(lasts)),
             Ok(Err(_)) => {
                 tracing::warn!(unit.id = %unit.id, "lease lost to another worker");
                 lost.cancel();
@@ -77,5 +107,22 @@ async fn heartbeat(
             }
             Err(error) => tracing::warn!(unit.id = %unit.id, %error, "heartbeat failed"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_safe_for_two_thirds_and_from_the_moment_that_it_was_asked_for() {
+        let origin = Instant::now();
+        let at = |seconds| origin + Duration::from_secs(seconds);
+        let safety = Safety::until(origin, usable(Duration::from_secs(60)));
+        assert!(safety.lasts(at(39)));
+        assert!(!safety.lasts(at(40)));
+        safety.extend(at(15), usable(Duration::from_secs(60)));
+        assert!(safety.lasts(at(54)));
+        assert!(!safety.lasts(at(55)));
     }
 }

@@ -7,6 +7,7 @@
 //! | `dispatch` | the step for one unit of work; start reading here |
 //! | `source` | where its devices come from |
 //! | `sender` | sending one window |
+//! | `judge` | what answers mean: final, or tried again, and when |
 //! | `settle` | from answers to a settled window |
 //! | `lease`, `gates` | when not to send |
 //!
@@ -17,6 +18,7 @@ mod campaigns;
 mod dispatch;
 mod error;
 mod gates;
+mod judge;
 mod lease;
 mod sender;
 mod settings;
@@ -92,6 +94,7 @@ pub async fn run(settings: Settings, with: Dependencies, lifecycle: Lifecycle) -
             clock,
             retry: RetryPolicy::default(),
             chance: settle::Chance::new(StdRng::from_rng(&mut rng)),
+            lifecycle: lifecycle.clone(),
         },
         units,
         windows,

@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use jraze_domain::device::SendPlatform;
 use jraze_domain::dispatch::{Delivery, DeviceEffect, Outcome, Scope};
 use jraze_domain::ids::{AppId, DeviceId};
-use jraze_providers::ProviderSet;
+use jraze_providers::{ProviderSet, is_ambiguous};
 use jraze_runtime::clock::Clock;
 use jraze_storage::audience_stream::Target;
 use jraze_storage::devices::token_hash;
@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use crate::campaigns::{Campaign, Run};
 use crate::gates::Gates;
+use crate::lease::KeptLease;
 use crate::source::Place;
 
 /// What one send came to.
@@ -79,7 +80,12 @@ impl Sender {
     }
 
     /// Sends to every place; answers are in the order of `places`.
-    pub(crate) async fn send_all(&self, campaign: &Campaign, places: &[Place]) -> Vec<Answer> {
+    pub(crate) async fn send_all(
+        &self,
+        campaign: &Campaign,
+        places: &[Place],
+        lease: &KeptLease,
+    ) -> Vec<Answer> {
         let left_at = self.clock.now();
         let not_sent = Outcome::new(Delivery::Requeued, "not sent");
         let mut answers = vec![
@@ -93,7 +99,7 @@ impl Sender {
         let mut sends: FuturesUnordered<_> = places
             .iter()
             .enumerate()
-            .map(async |(index, place)| (index, self.send(campaign, place).await))
+            .map(async |(index, place)| (index, self.send(campaign, place, lease).await))
             .collect();
         while let Some((index, answer)) = sends.next().await {
             answers[index] = answer;
@@ -101,7 +107,7 @@ impl Sender {
         answers
     }
 
-    async fn send(&self, campaign: &Campaign, place: &Place) -> Answer {
+    async fn send(&self, campaign: &Campaign, place: &Place, lease: &KeptLease) -> Answer {
         let target = match place {
             Place::Device(target) => target,
             Place::Vanished(_) => {
@@ -119,9 +125,9 @@ impl Sender {
             None => None,
         };
         let left_at = self.clock.now();
-        let outcome = match self.before_sending(campaign, target, left_at) {
+        let outcome = match self.before_sending(campaign, target, lease, left_at) {
             Some(outcome) => outcome,
-            None => self.send_now(campaign, target).await,
+            None => self.send_now(campaign, target, lease).await,
         };
         let dead = matches!(outcome.device, DeviceEffect::Dead { .. });
         Answer {
@@ -132,7 +138,13 @@ impl Sender {
     }
 
     /// The outcome of a send that is not made.
-    fn before_sending(&self, campaign: &Campaign, target: &Target, now: DateTime<Utc>) -> Option<Outcome> {
+    fn before_sending(
+        &self,
+        campaign: &Campaign,
+        target: &Target,
+        lease: &KeptLease,
+        now: DateTime<Utc>,
+    ) -> Option<Outcome> {
         if campaign.run() == Run::Over {
             return Some(Outcome::new(Delivery::Canceled, ""));
         }
@@ -144,28 +156,35 @@ impl Sender {
         {
             return Some(Outcome::new(Delivery::Expired, ""));
         }
+        if !lease.is_safe() {
+            return Some(Outcome::new(Delivery::Requeued, "lease near its end"));
+        }
         let credential = (campaign.notification.app, target.send_platform);
         let wait = self.gates.closed_for(credential, Instant::now())?;
         Some(Outcome::new(Delivery::Requeued, "credential held").with_hold(Scope::Delivery, Some(wait)))
     }
 
-    async fn send_now(&self, campaign: &Campaign, target: &Target) -> Outcome {
+    async fn send_now(&self, campaign: &Campaign, target: &Target, lease: &KeptLease) -> Outcome {
         let credential = (campaign.notification.app, target.send_platform);
         let provider = self.providers.get(credential.0, credential.1);
         let message = campaign.message(target.send_platform, target.device_platform);
         let (Some(provider), Some(message)) = (provider, message) else {
-            return Outcome::new(Delivery::Requeued, "no credential")
-                .with_hold(Scope::Delivery, Some(NO_CREDENTIAL_WAIT));
+            return without_credential(target.send_platform);
         };
         let message = match message {
             Ok(message) => message,
             Err(refused) => return refused.clone(),
         };
-        let wanted = || campaign.run() != Run::Over;
+        let wanted = || campaign.run() != Run::Over && lease.is_safe();
         let outcome = provider.send_while(message, &target.token, &wanted).await;
-        if outcome.delivery.is_transient() && !wanted() {
+        if outcome.delivery.is_transient() && campaign.run() == Run::Over {
             // There will be no later try.
-            return Outcome::new(Delivery::Canceled, "");
+            let last = if is_ambiguous(&outcome) {
+                Delivery::Unknown
+            } else {
+                Delivery::Canceled
+            };
+            return Outcome::new(last, "");
         }
         match outcome.hold {
             // A host that cannot be reached is left alone like a credential that is refused.
@@ -179,6 +198,16 @@ impl Sender {
             _ => {}
         }
         outcome
+    }
+}
+
+/// Another worker may have the credential, so the delivery waits for it; Web Push has no provider yet, so
+/// waiting would be in vain.
+fn without_credential(by: SendPlatform) -> Outcome {
+    match by {
+        SendPlatform::WebPush => Outcome::new(Delivery::AccessRefused, "jraze:no_provider"),
+        _ => Outcome::new(Delivery::Requeued, "jraze:no_credential")
+            .with_hold(Scope::Delivery, Some(NO_CREDENTIAL_WAIT)),
     }
 }
 

@@ -1,28 +1,33 @@
-//! From answers to a settled window: decide, record, log, hand on.
+//! From answers to a settled window: judge, record, log, hand on.
 //!
 //! The order is the protocol. *Record* makes the results durable; everything after it can be done again
 //! from the record alone, by this worker or by the next holder of the unit: *log* the accepted sends
 //! (batch id = window id), write the *retries* (computed ids), and only then *settle*, which lets the
 //! result worker count the window.
+//!
+//! Each step is tried until it is done, or the lease is lost, or the process has to end: answers that are
+//! known are not thrown away because a database was away for a moment.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use jraze_domain::dispatch::Delivery;
-use jraze_domain::dispatch::retry::{RetryDecision, RetryPolicy};
-use jraze_domain::ids::{DeviceId, UnitId};
+use jraze_domain::dispatch::{Delivery, Outcome, RetryPolicy};
+use jraze_domain::ids::DeviceId;
 use jraze_openapi::client::{InternalClient, Verdict};
 use jraze_openapi::dto::LogNotification;
 use jraze_runtime::backoff::Backoff;
 use jraze_runtime::clock::Clock;
-use jraze_storage::dispatch::{Retry, Unit, Units, Window, Windows};
+use jraze_runtime::lifecycle::Lifecycle;
+use jraze_storage::StorageError;
+use jraze_storage::dispatch::{Unit, Units, Window, Windows};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
-use tokio_util::sync::CancellationToken;
 
 use crate::campaigns::Campaign;
 use crate::error::StepError;
+use crate::judge::{self, Circumstances};
+use crate::lease::KeptLease;
 use crate::sender::Answer;
 
 /// Brings windows from their answers to SETTLED.
@@ -34,6 +39,7 @@ pub(crate) struct Settler {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) retry: RetryPolicy,
     pub(crate) chance: Chance,
+    pub(crate) lifecycle: Lifecycle,
 }
 
 /// Randomness for waits, shared by all windows.
@@ -55,118 +61,81 @@ impl Chance {
     }
 }
 
-const LOG_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+const AGAIN: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 
 impl Settler {
-    /// Records what the answers say about a claimed window, and settles it.
+    /// Records what the answers say about a claimed window, and settles it. `resending` for a window whose
+    /// first holder died with it in flight.
     pub(crate) async fn finish(
         &self,
         campaign: &Campaign,
         unit: &Unit,
-        window: &mut Window,
+        mut window: Window,
         answers: &[Answer],
-        lost: &CancellationToken,
+        resending: bool,
+        lease: &KeptLease,
     ) -> Result<(), StepError> {
-        let now = self.clock.now();
-        let jitter = self.chance.draw();
-        for (device, answer) in window.devices.iter_mut().zip(answers) {
-            device.delivery = self.final_or_retried(campaign, unit, answer, now, jitter);
-        }
-        window.gone = window
+        let outcomes: Vec<&Outcome> = answers.iter().map(|answer| &answer.outcome).collect();
+        let at = Circumstances {
+            now: self.clock.now(),
+            expires_at: campaign.notification.draft.expires_at,
+            chance: self.chance.draw(),
+            resending,
+        };
+        judge::judge(&self.retry, unit, &mut window, &outcomes, at);
+        let gone = window
             .devices
             .iter()
             .zip(answers)
-            .filter_map(|(device, answer)| answer.gone(device.id))
-            .collect();
-        self.windows.record(window).await??;
-        let wait = longest_wait(window, answers);
-        self.settle(campaign, unit, window, wait, lost).await
+            .filter_map(|(device, answer)| answer.gone(device.id));
+        window.gone = gone.collect();
+        self.until_done(lease, || self.windows.record(&window)).await??;
+        self.hand_on(campaign, unit, &window, Some(&outcomes), at.now, lease)
+            .await
     }
 
-    /// Everything after the record; also what a new holder does with a window it finds recorded.
-    pub(crate) async fn settle(
+    /// What a new holder does with a window that it finds recorded.
+    pub(crate) async fn settle_recorded(
         &self,
         campaign: &Campaign,
         unit: &Unit,
         window: &Window,
-        wait: Option<Duration>,
-        lost: &CancellationToken,
+        lease: &KeptLease,
     ) -> Result<(), StepError> {
-        let accepted = window.ids_with(|delivery| delivery == Delivery::Accepted);
-        self.log(campaign, window, accepted, "sent", lost).await?;
-        let failed = window.ids_with(is_failure);
-        self.log(campaign, window, failed, "failed", lost).await?;
-        for retry in self.retries(unit, window, wait) {
-            self.units.add_retry(unit, &retry).await?;
-        }
-        self.windows.settle(window).await??;
-        Ok(())
+        self.hand_on(campaign, unit, window, None, self.clock.now(), lease)
+            .await
     }
 
-    /// A passing failure stays one only while its attempts, its age and the campaign's time allow.
-    fn final_or_retried(
+    async fn hand_on(
         &self,
         campaign: &Campaign,
         unit: &Unit,
-        answer: &Answer,
+        window: &Window,
+        outcomes: Option<&[&Outcome]>,
         now: DateTime<Utc>,
-        jitter: f64,
-    ) -> Delivery {
-        let delivery = answer.outcome.delivery;
-        let attempt = match delivery {
-            Delivery::Deferred => unit.attempt,
-            Delivery::Requeued => 1,
-            _ => return delivery,
-        };
-        let since = unit.failing_since.unwrap_or(now);
-        let wait = answer.outcome.hold.and_then(|hold| hold.wait);
-        let expires_at = campaign.notification.draft.expires_at;
-        match self.retry.decide(attempt, now, since, expires_at, wait, jitter) {
-            RetryDecision::At(_) => delivery,
-            RetryDecision::GiveUp => Delivery::Refused,
-            RetryDecision::Expired => Delivery::Expired,
+        lease: &KeptLease,
+    ) -> Result<(), StepError> {
+        let accepted = window.ids_with(|delivery| delivery == Delivery::Accepted);
+        self.log(campaign, window, accepted, "sent", lease).await?;
+        let failed = window.ids_with(is_failure);
+        self.log(campaign, window, failed, "failed", lease).await?;
+        for retry in judge::retries(&self.retry, unit, window, outcomes, now, self.chance.draw()) {
+            self.until_done(lease, || self.units.add_retry(unit, &retry))
+                .await?;
         }
+        self.until_done(lease, || self.windows.settle(window)).await??;
+        Ok(())
     }
 
-    /// One later unit for what failed in passing, and one for what was never its fault.
-    fn retries(&self, unit: &Unit, window: &Window, wait: Option<Duration>) -> Vec<Retry> {
-        let now = self.clock.now();
-        let failing_since = unit.failing_since.unwrap_or(now);
-        let mut retries = Vec::new();
-        let deferred = window.ids_with(|delivery| delivery == Delivery::Deferred);
-        if !deferred.is_empty() {
-            let id = UnitId::retry(&window.id, unit.attempt + 1);
-            retries.push((id, deferred, unit.attempt + 1));
-        }
-        let requeued = window.ids_with(|delivery| delivery == Delivery::Requeued);
-        if !requeued.is_empty() {
-            retries.push((UnitId::requeue(&window.id), requeued, unit.attempt));
-        }
-        let unit_interval = self.chance.draw();
-        retries
-            .into_iter()
-            .map(|(id, devices, attempt)| {
-                let not_before = now + self.retry.wait(unit.attempt, wait, unit_interval);
-                Retry {
-                    id,
-                    devices,
-                    attempt,
-                    failing_since,
-                    not_before,
-                }
-            })
-            .collect()
-    }
-
-    /// Logs through the internal endpoint until it is done or the lease is lost: a send that is not in
-    /// the device's history would be a send that nobody can explain.
+    /// Logs through the internal endpoint: a send that is not in the device's history would be a send that
+    /// nobody can explain.
     async fn log(
         &self,
         campaign: &Campaign,
         window: &Window,
         devices: Vec<DeviceId>,
         event: &str,
-        lost: &CancellationToken,
+        lease: &KeptLease,
     ) -> Result<(), StepError> {
         if devices.is_empty() {
             return Ok(());
@@ -178,19 +147,54 @@ impl Settler {
             event: Some(event.to_owned()),
         };
         for failures in 0.. {
-            match self.api.log_notification(&request).await {
+            let error = match self.api.log_notification(&request).await {
                 Ok(_) => return Ok(()),
-                Err(error) if error.verdict() == Verdict::GiveUp => return Err(StepError::Api(error)),
-                Err(error) => {
-                    let wait = self.chance.with(|rng| LOG_BACKOFF.delay(failures, rng));
-                    tracing::warn!(window.id = %window.id, %error, ?wait, "logging sends failed, trying again");
-                    if lost.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
-                        return Err(StepError::Fenced);
-                    }
+                Err(error) => error,
+            };
+            let wait = match error.verdict() {
+                Verdict::GiveUp => return Err(StepError::Api(error)),
+                Verdict::FixKey => {
+                    tracing::error!(%error, "worker.internal_key is refused: sends cannot be logged");
+                    None
                 }
-            }
+                Verdict::Retry { after } => {
+                    tracing::warn!(window.id = %window.id, %error, "logging sends failed, trying again");
+                    after
+                }
+            };
+            self.rest(failures, wait, lease).await?;
         }
         Ok(())
+    }
+
+    /// Repeats a call to the database while it is only away. Every call that comes here may be made twice.
+    async fn until_done<T, F>(&self, lease: &KeptLease, call: impl Fn() -> F) -> Result<T, StepError>
+    where
+        F: Future<Output = Result<T, StorageError>>,
+    {
+        let mut failures = 0;
+        loop {
+            match call().await {
+                Ok(done) => return Ok(done),
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(%error, "the database is away, trying again");
+                    self.rest(failures, None, lease).await?;
+                    failures += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits before another try, unless there must be none.
+    async fn rest(&self, failures: u32, wait: Option<Duration>, lease: &KeptLease) -> Result<(), StepError> {
+        let wait = wait.unwrap_or_else(|| self.chance.with(|rng| AGAIN.delay(failures, rng)));
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Ok(()),
+            () = lease.lost().cancelled() => Err(StepError::Fenced),
+            // The next holder goes on from the record.
+            () = self.lifecycle.stopping().cancelled() => Err(StepError::Stopping),
+        }
     }
 }
 
@@ -203,15 +207,4 @@ fn is_failure(delivery: Delivery) -> bool {
             | Delivery::AccessRefused
             | Delivery::Refused
     )
-}
-
-/// The longest wait that a provider asked for among what is tried again.
-fn longest_wait(window: &Window, answers: &[Answer]) -> Option<Duration> {
-    window
-        .devices
-        .iter()
-        .zip(answers)
-        .filter(|(device, _)| device.delivery.is_transient())
-        .filter_map(|(_, answer)| answer.outcome.hold?.wait)
-        .max()
 }

@@ -60,15 +60,11 @@ impl UnitId {
         Self(format!("{notification}:p:{index}"))
     }
 
-    /// The retry that picks up the transient failures of `window`; `attempt` counts from 1.
-    pub fn retry(window: &WindowId, attempt: u32) -> Self {
-        Self(format!("{window}:r{attempt}"))
-    }
-
-    /// The unit that carries on what `window` could not send through no fault of the deliveries; the
-    /// attempt stays the same.
-    pub fn requeue(window: &WindowId) -> Self {
-        Self(format!("{window}:q"))
+    /// The unit that carries on some deliveries of `window`; `what` tells the several that a window may
+    /// leave apart. Retries of retries do not grow: what came before is in the id as a hash only.
+    pub fn retry(notification: NotificationId, window: &WindowId, what: &str) -> Self {
+        let lineage = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{window}:{what}").as_bytes());
+        Self(format!("{notification}:r:{}", lineage.simple()))
     }
 
     /// An id read back from storage.
@@ -124,10 +120,19 @@ mod tests {
     fn ids_of_work_are_computed_from_what_they_stand_for() {
         let unit = UnitId::partition(NotificationId(7), 3);
         let window = WindowId::new(&unit, 2);
-        let retry = UnitId::retry(&window, 1);
         assert_eq!(unit.as_str(), "7:p:3");
         assert_eq!(window.as_str(), "7:p:3:2");
-        assert_eq!(retry.as_str(), "7:p:3:2:r1");
-        assert_eq!(WindowId::new(&retry, 0).as_str(), "7:p:3:2:r1:0");
+        let retry = |what| UnitId::retry(NotificationId(7), &window, what);
+        assert_eq!(retry("a"), retry("a"));
+        assert_ne!(retry("a"), retry("b"));
+    }
+
+    #[test]
+    fn retries_of_retries_keep_ids_short() {
+        let mut window = WindowId::new(&UnitId::partition(NotificationId(i64::MAX), u32::MAX), u32::MAX);
+        for _ in 0..1_000 {
+            window = WindowId::new(&UnitId::retry(NotificationId(i64::MAX), &window, "requeued"), 0);
+        }
+        assert!(window.as_str().len() <= 80, "{window}");
     }
 }

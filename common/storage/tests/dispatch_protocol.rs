@@ -215,8 +215,9 @@ async fn a_window_that_was_never_claimed_keeps_no_campaign_open() {
     fixture.insert(&unit, 0, &[1]).await.expect("held");
     fixture.units.finish(&unit).await.expect("answers").expect("held");
     assert!(!fixture.windows.any_settled(CAMPAIGN).await.expect("answers"));
-    let progress = fixture.units.progress(CAMPAIGN).await.expect("answers");
-    assert_eq!((progress.open, progress.partitions_done), (0, 1));
+    assert!(!fixture.units.any_open(CAMPAIGN).await.expect("answers"));
+    let done = fixture.units.partitions_done(&[CAMPAIGN]).await.expect("answers");
+    assert_eq!(done, [(CAMPAIGN, 1)]);
 }
 
 #[tokio::test]
@@ -258,8 +259,8 @@ async fn a_retry_waits_for_its_time_and_is_written_once() {
     let window = fixture.claim(&unit, 0, &[1, 2]).await.expect("held");
     let far = DateTime::from_timestamp(4_000_000_000, 0).expect("in range");
     let past = DateTime::from_timestamp(1_000_000_000, 0).expect("in range");
-    let retry = |attempt, not_before| Retry {
-        id: UnitId::retry(&window.id, attempt),
+    let retry = |attempt: u32, not_before| Retry {
+        id: UnitId::retry(CAMPAIGN, &window.id, &attempt.to_string()),
         devices: vec![DeviceId(2)],
         attempt,
         failing_since: past,
@@ -288,5 +289,34 @@ async fn a_retry_waits_for_its_time_and_is_written_once() {
         fixture.acquire("c", LONG).await,
         None,
         "the second write made no second unit"
+    );
+}
+
+#[tokio::test]
+async fn a_step_whose_answer_was_lost_can_be_taken_again() {
+    let fixture = Fixture::with_one_partition().await;
+    let unit = fixture.acquire("a", LONG).await.expect("free");
+    let window = all_accepted(fixture.claim(&unit, 0, &[1]).await.expect("held"));
+    for _ in 0..2 {
+        assert_eq!(fixture.windows.record(&window).await.expect("answers"), Ok(()));
+    }
+    for _ in 0..2 {
+        assert_eq!(fixture.windows.settle(&window).await.expect("answers"), Ok(()));
+    }
+    // Counted meanwhile: still no reason to think that the lease was lost.
+    let settled = fixture.windows.settled(CAMPAIGN, 10).await.expect("answers");
+    fixture.windows.folded(&settled).await.expect("answers");
+    assert_eq!(fixture.windows.settle(&window).await.expect("answers"), Ok(()));
+}
+
+#[tokio::test]
+async fn ending_a_stopped_campaign_fences_a_holder_that_is_about_to_claim() {
+    let fixture = Fixture::with_one_partition().await;
+    let unit = fixture.acquire("a", LONG).await.expect("free");
+    fixture.units.abandon_unclaimed(CAMPAIGN).await.expect("answers");
+    assert!(!fixture.units.any_open(CAMPAIGN).await.expect("answers"));
+    assert!(
+        fixture.claim(&unit, 0, &[1]).await.is_err(),
+        "nothing of it may be sent any more"
     );
 }

@@ -21,7 +21,7 @@
 mod units;
 mod windows;
 
-pub use units::{Advance, Fenced, Progress, Retry, Unit, Units, Work};
+pub use units::{Advance, Fenced, Retry, Unit, Units, Work};
 pub use windows::{ClaimedDevice, GoneToken, Settled, Window, WindowState, Windows};
 
 pub(crate) use units::COLLECTION as UNITS;

@@ -86,15 +86,6 @@ pub struct Advance {
     pub checkpoint: ObjectId,
 }
 
-/// How far a campaign's units are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Progress {
-    /// Partitions of the plan that are done.
-    pub partitions_done: u32,
-    /// Units, retries included, that are not.
-    pub open: u32,
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 struct UnitDocument {
     #[serde(rename = "_id")]
@@ -290,21 +281,25 @@ impl Units {
         )
     }
 
-    /// How far a campaign is.
+    /// Whether any unit of a campaign, retries included, is not done.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub async fn progress(&self, notification: NotificationId) -> Result<Progress, StorageError> {
-        let of = |state: &str| doc! { "state": state, "notification_id": notification.0 };
-        let mut done = of(DONE);
-        done.insert("buckets", doc! { "$exists": true });
-        let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-        let partitions_done = count(self.collection.count_documents(done).await?);
-        let open = count(self.collection.count_documents(of(READY)).await?);
-        Ok(Progress {
-            partitions_done,
-            open,
-        })
+    pub async fn any_open(&self, notification: NotificationId) -> Result<bool, StorageError> {
+        let open = doc! { "notification_id": notification.0, "state": READY };
+        Ok(self.collection.find_one(open).await?.is_some())
+    }
+
+    /// Ends the units of a stopped campaign that nobody ever claimed anything of.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn abandon_unclaimed(&self, notification: NotificationId) -> Result<(), StorageError> {
+        let unclaimed = doc! { "notification_id": notification.0, "state": READY, "next_sequence": 0 };
+        // A holder that is about to claim is fenced by the epoch.
+        let end = doc! { "$set": { "state": DONE }, "$inc": { "lease.epoch": 1_i64 } };
+        self.collection.update_many(unclaimed, end).await?;
+        Ok(())
     }
 
     /// The partitions done of several campaigns, for lists.

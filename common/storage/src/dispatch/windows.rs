@@ -20,7 +20,7 @@ use super::units::{Fenced, Unit};
 pub(crate) const COLLECTION: &str = "windows";
 
 /// How far a window is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WindowState {
     /// Its devices may have been sent to; nothing is known yet.
     Claimed,
@@ -75,6 +75,8 @@ pub struct Window {
     pub gone: Vec<GoneToken>,
     /// Why deliveries ended without being accepted, in the provider's own words, and how many each.
     pub reasons: Vec<(Reason, u32)>,
+    /// Before when none of its deliveries may be tried again, because the provider said so.
+    pub not_before: Option<DateTime<Utc>>,
 }
 
 /// A token that its provider declared dead, for the result worker to take out of audiences.
@@ -154,6 +156,8 @@ struct WindowDocument {
     gone: Vec<GoneDocument>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<ReasonDocument>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_before: Option<bson::DateTime>,
 }
 
 /// The repository of windows.
@@ -192,6 +196,7 @@ impl Windows {
             devices,
             gone: Vec::new(),
             reasons: Vec::new(),
+            not_before: None,
         };
         let document = WindowDocument::of(&window, unit.app, unit.notification, &unit.id);
         let older = doc! { "_id": window.id.as_str(), "epoch": { "$lt": unit.epoch } };
@@ -262,19 +267,32 @@ impl Windows {
         .await
     }
 
+    /// One step of a window's life. Taking it again after an answer was lost is no loss of the lease.
     async fn step(
         &self,
         window: &Window,
         from: WindowState,
         set: Document,
     ) -> Result<Result<(), Fenced>, StorageError> {
-        let filter = doc! { "_id": window.id.as_str(), "epoch": window.epoch, "state": from.name() };
+        let own = doc! { "_id": window.id.as_str(), "epoch": window.epoch };
+        let mut before = own.clone();
+        before.insert("state", from.name());
         let matched = self
             .collection
-            .update_one(filter, doc! { "$set": set })
+            .update_one(before, doc! { "$set": set })
             .await?
             .matched_count;
-        Ok(if matched == 1 { Ok(()) } else { Err(Fenced) })
+        if matched == 1 {
+            return Ok(Ok(()));
+        }
+        let mut taken = own;
+        let later: Vec<&str> = WindowState::ALL
+            .iter()
+            .filter(|state| **state > from)
+            .map(|state| state.name())
+            .collect();
+        taken.insert("state", doc! { "$in": later });
+        Ok(self.collection.find_one(taken).await?.map(drop).ok_or(Fenced))
     }
 
     /// Up to `limit` settled windows of a campaign whose counts are not in the totals yet.
@@ -413,6 +431,7 @@ impl WindowDocument {
             results: packing::binary(results),
             gone: Vec::new(),
             reasons: Vec::new(),
+            not_before: None,
         }
     }
 
@@ -447,10 +466,16 @@ impl WindowDocument {
                 .map(GoneDocument::read)
                 .collect::<Option<_>>()
                 .ok_or_else(|| corrupt("gone"))?,
+            not_before: self.not_before.map(read),
             reasons: self
                 .reasons
                 .into_iter()
-                .map(|row| (Reason::new(&row.reason), u32::try_from(row.count).unwrap_or(u32::MAX)))
+                .map(|row| {
+                    (
+                        Reason::new(&row.reason),
+                        u32::try_from(row.count).unwrap_or(u32::MAX),
+                    )
+                })
                 .collect(),
             id: WindowId::from_stored(id),
         })

@@ -121,6 +121,26 @@ impl Notifications {
             .await
     }
 
+    /// Campaigns that were stopped while they were sent, and whose work is not cleared away yet.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn stopped(&self) -> Result<Vec<Notification>, StorageError> {
+        let stopped = [Status::Canceled, Status::Error].map(|status| i32::from(status.number()));
+        let filter = doc! { "status": { "$in": stopped.to_vec() }, "cleared": { "$exists": false } };
+        self.read_all(filter).await
+    }
+
+    /// The work of a stopped campaign is cleared away.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn mark_cleared(&self, id: NotificationId) -> Result<(), StorageError> {
+        let cleared = doc! { "$set": { "cleared": true } };
+        self.collection.update_one(doc! { "id": id.0 }, cleared).await?;
+        Ok(())
+    }
+
     async fn read_all(&self, filter: Document) -> Result<Vec<Notification>, StorageError> {
         let mut cursor = self.collection.find(filter).await?;
         let mut notifications = Vec::new();

@@ -1,0 +1,149 @@
+//! What a window's answers mean: which deliveries are final, which are tried again, and when.
+//!
+//! Pure: the time and the chance are arguments. Three rules beyond the retry policy:
+//!
+//! - *Never guess.* A request that was written and never answered may have been accepted. When it is not
+//!   tried again, it is unknown, not failed; and so is a device of a window that is sent a second time,
+//!   when the second send is not made.
+//! - *What was not the delivery's fault costs no attempt.* It waits longer the longer it has been failing,
+//!   so that a credential that stays broken for an hour costs some ten units and not a thousand.
+//! - *One provider's wait is not another's.* Each provider's deliveries get a retry of their own.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use jraze_domain::device::SendPlatform;
+use jraze_domain::dispatch::retry::{RetryDecision, RetryPolicy};
+use jraze_domain::dispatch::{Delivery, Outcome, Reason};
+use jraze_domain::ids::{DeviceId, UnitId};
+use jraze_providers::is_ambiguous;
+use jraze_storage::dispatch::{Retry, Unit, Window};
+
+/// The reasons kept of one window; the rarest are left out.
+const MAX_REASONS: usize = 16;
+
+/// What the rules look at besides the answers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Circumstances {
+    pub(crate) now: DateTime<Utc>,
+    /// When the notification becomes worthless.
+    pub(crate) expires_at: Option<DateTime<Utc>>,
+    /// In `[0, 1)`, for jitter.
+    pub(crate) chance: f64,
+    /// The window was claimed by a holder that died: its devices may have been sent to before.
+    pub(crate) resending: bool,
+}
+
+/// Writes into the window what became of every device, and why.
+pub(crate) fn judge(
+    policy: &RetryPolicy,
+    unit: &Unit,
+    window: &mut Window,
+    outcomes: &[&Outcome],
+    at: Circumstances,
+) {
+    let mut reasons: HashMap<&Reason, u32> = HashMap::new();
+    let mut longest = None;
+    for (device, outcome) in window.devices.iter_mut().zip(outcomes) {
+        device.delivery = delivery(policy, unit, outcome, at);
+        if device.delivery.is_transient() {
+            longest = longest.max(wait_of(outcome));
+        } else if device.delivery != Delivery::Accepted && !outcome.reason.as_str().is_empty() {
+            *reasons.entry(&outcome.reason).or_default() += 1;
+        }
+    }
+    let mut reasons: Vec<_> = reasons
+        .into_iter()
+        .map(|(reason, count)| (reason.clone(), count))
+        .collect();
+    reasons.sort_by(|(one, n), (other, m)| m.cmp(n).then_with(|| one.as_str().cmp(other.as_str())));
+    reasons.truncate(MAX_REASONS);
+    window.reasons = reasons;
+    window.not_before = longest.map(|wait| at.now + wait);
+}
+
+/// A passing failure stays one only while its attempts, its age and the notification's time allow.
+fn delivery(policy: &RetryPolicy, unit: &Unit, outcome: &Outcome, at: Circumstances) -> Delivery {
+    let attempt = match outcome.delivery {
+        Delivery::Deferred => unit.attempt,
+        // Only its age ends what costs no attempt.
+        Delivery::Requeued => 1,
+        Delivery::Skipped | Delivery::Expired | Delivery::Canceled if at.resending => {
+            return Delivery::Unknown;
+        }
+        known => return known,
+    };
+    let since = unit.failing_since.unwrap_or(at.now);
+    let last = match policy.decide(attempt, at.now, since, at.expires_at, wait_of(outcome), at.chance) {
+        RetryDecision::At(_) => return outcome.delivery,
+        RetryDecision::GiveUp => Delivery::Refused,
+        RetryDecision::Expired => Delivery::Expired,
+    };
+    if is_ambiguous(outcome) || at.resending {
+        Delivery::Unknown
+    } else {
+        last
+    }
+}
+
+fn wait_of(outcome: &Outcome) -> Option<Duration> {
+    outcome.hold?.wait
+}
+
+/// The units that carry on what a window leaves open: per provider, one for what failed in passing and
+/// one for what was never its fault. Their ids follow from the window, so writing them twice writes them
+/// once. `outcomes` are there for a fresh window; for one that is found recorded, its own `not_before`
+/// stands for every wait.
+pub(crate) fn retries(
+    policy: &RetryPolicy,
+    unit: &Unit,
+    window: &Window,
+    outcomes: Option<&[&Outcome]>,
+    now: DateTime<Utc>,
+    chance: f64,
+) -> Vec<Retry> {
+    let failing_since = unit.failing_since.unwrap_or(now);
+    let mut groups: HashMap<(Delivery, SendPlatform), (Vec<DeviceId>, Option<Duration>)> = HashMap::new();
+    for (index, device) in window.devices.iter().enumerate() {
+        if !device.delivery.is_transient() {
+            continue;
+        }
+        let asked = match outcomes {
+            Some(outcomes) => outcomes.get(index).and_then(|outcome| wait_of(outcome)),
+            None => window.not_before.and_then(|at| (at - now).to_std().ok()),
+        };
+        let (devices, wait) = groups.entry((device.delivery, device.send_platform)).or_default();
+        devices.push(device.id);
+        *wait = (*wait).max(asked);
+    }
+    let mut retries: Vec<Retry> = groups
+        .into_iter()
+        .map(|((delivery, by), (devices, asked))| {
+            let deferred = delivery == Delivery::Deferred;
+            let wait = if deferred {
+                policy.wait(unit.attempt, asked, chance)
+            } else {
+                asked.unwrap_or_else(|| patience(policy, now, failing_since).mul_f64(0.5 + chance / 2.0))
+            };
+            Retry {
+                id: UnitId::retry(unit.notification, &window.id, &format!("{delivery:?} {by:?}")),
+                devices,
+                attempt: unit.attempt + u32::from(deferred),
+                failing_since,
+                not_before: now + wait,
+            }
+        })
+        .collect();
+    retries.sort_by(|one, other| one.id.cmp(&other.id));
+    retries
+}
+
+fn patience(policy: &RetryPolicy, now: DateTime<Utc>, failing_since: DateTime<Utc>) -> Duration {
+    let failing = (now - failing_since).to_std().unwrap_or_default();
+    (failing / 2).clamp(policy.base, policy.cap)
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

@@ -1,0 +1,301 @@
+use chrono::TimeDelta;
+use jraze_domain::device::DevicePlatform;
+use jraze_domain::dispatch::{BucketRange, Scope};
+use jraze_domain::ids::{AppId, NotificationId, WindowId};
+use jraze_providers::reason;
+use jraze_storage::dispatch::{ClaimedDevice, WindowState, Work};
+
+use super::*;
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_790_000_000, 0).expect("in range")
+}
+
+fn unit(attempt: u32, failing_for: Option<TimeDelta>) -> Unit {
+    Unit {
+        id: UnitId::partition(NotificationId(7), 0),
+        notification: NotificationId(7),
+        app: AppId(1),
+        work: Work::Partition(BucketRange::ALL),
+        attempt,
+        failing_since: failing_for.map(|age| now() - age),
+        next_sequence: 1,
+        checkpoint: None,
+        owner: "w".into(),
+        epoch: 1,
+    }
+}
+
+fn window(unit: &Unit, by: &[SendPlatform]) -> Window {
+    let devices = (1..)
+        .zip(by)
+        .map(|(id, by)| ClaimedDevice {
+            id: DeviceId(id),
+            device_platform: DevicePlatform::Android,
+            send_platform: *by,
+            delivery: Delivery::InFlight,
+        })
+        .collect();
+    Window {
+        id: WindowId::new(&unit.id, 0),
+        sequence: 0,
+        epoch: 1,
+        state: WindowState::Claimed,
+        devices,
+        gone: Vec::new(),
+        reasons: Vec::new(),
+        not_before: None,
+    }
+}
+
+fn circumstances() -> Circumstances {
+    Circumstances {
+        now: now(),
+        expires_at: None,
+        chance: 0.5,
+        resending: false,
+    }
+}
+
+fn deferred() -> Outcome {
+    Outcome::new(Delivery::Deferred, "UNAVAILABLE")
+}
+
+fn requeued() -> Outcome {
+    Outcome::new(Delivery::Requeued, "UNAUTHENTICATED")
+}
+
+fn no_answer() -> Outcome {
+    Outcome::new(Delivery::Deferred, reason::NO_ANSWER)
+}
+
+/// What becomes of one FCM delivery.
+fn one(unit: &Unit, outcome: &Outcome, at: Circumstances) -> Delivery {
+    let mut window = window(unit, &[SendPlatform::Fcm]);
+    judge(&RetryPolicy::default(), unit, &mut window, &[outcome], at);
+    window.devices[0].delivery
+}
+
+#[test]
+fn each_answer_becomes_what_the_table_says() {
+    let hour = Some(TimeDelta::hours(1));
+    let soon = Circumstances {
+        expires_at: Some(now() + TimeDelta::milliseconds(500)),
+        ..circumstances()
+    };
+    let again = Circumstances {
+        resending: true,
+        ..circumstances()
+    };
+    let skipped = Outcome::new(Delivery::Skipped, "");
+    let canceled = Outcome::new(Delivery::Canceled, "");
+    let table = [
+        (
+            "accepted stays",
+            one(&unit(1, None), &Outcome::accepted(), circumstances()),
+            Delivery::Accepted,
+        ),
+        (
+            "a first failure is tried again",
+            one(&unit(1, None), &deferred(), circumstances()),
+            Delivery::Deferred,
+        ),
+        (
+            "the sixth attempt was the last",
+            one(&unit(6, None), &deferred(), circumstances()),
+            Delivery::Refused,
+        ),
+        (
+            "unanswered at last is unknown",
+            one(&unit(6, None), &no_answer(), circumstances()),
+            Delivery::Unknown,
+        ),
+        (
+            "too late to try again",
+            one(&unit(1, None), &deferred(), soon),
+            Delivery::Expired,
+        ),
+        (
+            "unanswered and too late is unknown",
+            one(&unit(1, None), &no_answer(), soon),
+            Delivery::Unknown,
+        ),
+        (
+            "attempts do not end a requeue",
+            one(&unit(9, None), &requeued(), circumstances()),
+            Delivery::Requeued,
+        ),
+        (
+            "an hour does",
+            one(&unit(1, hour), &requeued(), circumstances()),
+            Delivery::Refused,
+        ),
+        (
+            "gone before it was sent",
+            one(&unit(1, None), &skipped, circumstances()),
+            Delivery::Skipped,
+        ),
+        (
+            "gone before it was resent is unknown",
+            one(&unit(1, None), &skipped, again),
+            Delivery::Unknown,
+        ),
+        (
+            "canceled before it was resent too",
+            one(&unit(1, None), &canceled, again),
+            Delivery::Unknown,
+        ),
+        (
+            "resent and accepted is accepted",
+            one(&unit(1, None), &Outcome::accepted(), again),
+            Delivery::Accepted,
+        ),
+        (
+            "resent and given up is unknown",
+            one(&unit(6, None), &deferred(), again),
+            Delivery::Unknown,
+        ),
+    ];
+    for (rule, found, expected) in table {
+        assert_eq!(found, expected, "{rule}");
+    }
+}
+
+#[test]
+fn waits_grow_with_attempts_and_requeues_with_their_age() {
+    let wait = |unit: &Unit, outcome: &Outcome| {
+        let mut window = window(unit, &[SendPlatform::Fcm]);
+        judge(
+            &RetryPolicy::default(),
+            unit,
+            &mut window,
+            &[outcome],
+            circumstances(),
+        );
+        let retries = retries(
+            &RetryPolicy::default(),
+            unit,
+            &window,
+            Some(&[outcome]),
+            now(),
+            0.5,
+        );
+        (retries[0].not_before - now()).num_seconds()
+    };
+    let deferred_waits: Vec<_> = (1..=4)
+        .map(|attempt| wait(&unit(attempt, None), &deferred()))
+        .collect();
+    assert_eq!(deferred_waits, [5, 10, 20, 40]);
+    let minutes = |m| Some(TimeDelta::minutes(m));
+    let requeue_waits: Vec<_> = [None, minutes(4), minutes(30)]
+        .into_iter()
+        .map(|age| wait(&unit(1, age), &requeued()))
+        .collect();
+    assert_eq!(requeue_waits, [7, 90, 450]);
+}
+
+#[test]
+fn a_requeue_costs_no_attempt_and_keeps_its_first_failure() {
+    let unit = unit(2, Some(TimeDelta::minutes(1)));
+    let mut window = window(&unit, &[SendPlatform::Fcm, SendPlatform::Fcm]);
+    let outcomes = [&requeued(), &deferred()];
+    judge(
+        &RetryPolicy::default(),
+        &unit,
+        &mut window,
+        &outcomes,
+        circumstances(),
+    );
+    let retries = retries(
+        &RetryPolicy::default(),
+        &unit,
+        &window,
+        Some(&outcomes),
+        now(),
+        0.5,
+    );
+    let mut attempts: Vec<_> = retries
+        .iter()
+        .map(|retry| (retry.devices[0].0, retry.attempt))
+        .collect();
+    attempts.sort_unstable();
+    assert_eq!(attempts, [(1, 2), (2, 3)]);
+    assert!(
+        retries
+            .iter()
+            .all(|retry| retry.failing_since == now() - TimeDelta::minutes(1))
+    );
+}
+
+#[test]
+fn one_providers_wait_is_not_the_others_and_outlives_the_worker() {
+    let unit = unit(1, None);
+    let mut window = window(&unit, &[SendPlatform::Fcm, SendPlatform::Apns]);
+    let asked = |seconds| deferred().with_hold(Scope::Delivery, Some(Duration::from_secs(seconds)));
+    let outcomes = [&asked(7), &asked(900)];
+    judge(
+        &RetryPolicy::default(),
+        &unit,
+        &mut window,
+        &outcomes,
+        circumstances(),
+    );
+    let policy = RetryPolicy::default();
+    let mut fresh: Vec<_> = retries(&policy, &unit, &window, Some(&outcomes), now(), 0.5)
+        .into_iter()
+        .map(|retry| {
+            (
+                retry.devices[0].0,
+                (retry.not_before - now()).num_seconds(),
+                retry.id,
+            )
+        })
+        .collect();
+    fresh.sort();
+    assert_eq!(
+        fresh
+            .iter()
+            .map(|(device, wait, _)| (*device, *wait))
+            .collect::<Vec<_>>(),
+        [(1, 7), (2, 900)]
+    );
+    // A new holder knows the waits from the window alone, and writes the same units.
+    let later = now() + TimeDelta::seconds(100);
+    let found = retries(&policy, &unit, &window, None, later, 0.5);
+    assert!(
+        found
+            .iter()
+            .all(|retry| retry.not_before == now() + TimeDelta::seconds(900))
+    );
+    let ids = |retries: &[Retry]| retries.iter().map(|retry| retry.id.clone()).collect::<Vec<_>>();
+    let mut known: Vec<_> = fresh.into_iter().map(|(_, _, id)| id).collect();
+    known.sort();
+    assert_eq!(ids(&found), known);
+}
+
+#[test]
+fn the_commonest_reasons_are_kept_in_the_providers_words() {
+    let unit = unit(1, None);
+    let by = vec![SendPlatform::Fcm; 60];
+    let mut window = window(&unit, &by);
+    let outcomes: Vec<Outcome> = (0..60)
+        .map(|n| match n {
+            0..30 => Outcome::new(Delivery::TokenRefused, "SENDER_ID_MISMATCH"),
+            30..40 => Outcome::accepted(),
+            _ => Outcome::new(Delivery::Refused, &format!("ODD_{n}")),
+        })
+        .collect();
+    let outcomes: Vec<&Outcome> = outcomes.iter().collect();
+    judge(
+        &RetryPolicy::default(),
+        &unit,
+        &mut window,
+        &outcomes,
+        circumstances(),
+    );
+    assert_eq!(window.reasons.len(), MAX_REASONS);
+    assert_eq!(
+        (window.reasons[0].0.as_str(), window.reasons[0].1),
+        ("SENDER_ID_MISMATCH", 30)
+    );
+}
