@@ -38,6 +38,8 @@ struct Found {
 enum Plan {
     Answer(WriteError),
     Insert(Document),
+    /// An earlier try of this very change has inserted the device, and failed at a later step.
+    Inserted(ObjectId),
     /// The update is `None` when nothing changes and only the device is wanted.
     Update(ObjectId, Option<Document>),
 }
@@ -92,6 +94,13 @@ impl<'a> Round<'a> {
                     created: true,
                 })))
             }
+            Plan::Inserted(object_id) => Ok(match devices.remove(&object_id) {
+                Some((device, secret)) if is_ours(changes[index], secret) => Step::Done(Ok(Written {
+                    device,
+                    created: true,
+                })),
+                _ => Step::Collided,
+            }),
             // Deleted, or given another secret, since it was found: look again.
             Plan::Update(object_id, _) => Ok(match devices.remove(&object_id) {
                 Some((device, secret)) if shows(changes[index].guard, secret) => Step::Done(Ok(Written {
@@ -182,6 +191,10 @@ impl<'a> Round<'a> {
     }
 
     fn plan_update(&self, change: &Change, found: &Found) -> (Plan, Option<TokenKey>) {
+        // The whole device was in that insert; what others have changed since came later, and stays.
+        if is_ours(change, found.secret_hash) {
+            return (Plan::Inserted(found.object_id), None);
+        }
         if !shows(change.guard, found.secret_hash) {
             return (Plan::Answer(WriteError::WrongSecret), None);
         }
@@ -250,12 +263,10 @@ impl<'a> Round<'a> {
             TokenChange::Set(token) => {
                 let hash = token_hash(token);
                 unset.insert(fields::TOKEN_REASON, "");
-                if found.token_hash == Some(hash) && found.send_platform == send_platform {
-                    set.insert(fields::TOKEN_STATE, fields::TOKEN_ACTIVE);
-                    return None;
-                }
+                // Also when it is the same token: a verdict of before must not bury it after this.
                 self.set_token(token, hash, set);
-                Some((send_platform, hash))
+                let has_it = found.token_hash == Some(hash) && found.send_platform == send_platform;
+                (!has_it).then_some((send_platform, hash))
             }
         }
     }
@@ -362,7 +373,7 @@ impl<'a> Round<'a> {
         let updated = changes
             .iter()
             .zip(plans)
-            .filter(|(_, plan)| matches!(plan, Plan::Update(..)));
+            .filter(|(_, plan)| matches!(plan, Plan::Update(..) | Plan::Inserted(_)));
         let names: Vec<&str> = updated.map(|(change, _)| change.external_id.as_str()).collect();
         let mut devices = HashMap::new();
         if names.is_empty() {
@@ -377,6 +388,11 @@ impl<'a> Round<'a> {
         }
         Ok(devices)
     }
+}
+
+/// Whether the device of that secret was made by this very change: nobody else has its fresh secret.
+fn is_ours(change: &Change, stored: Option<SecretHash>) -> bool {
+    stored.is_some() && stored == change.secret_of_new
 }
 
 /// Whether a guard lets its change touch a device of that secret.

@@ -42,7 +42,8 @@ pub struct Change {
     pub properties: PropertyChanges,
     /// Who may make the change.
     pub guard: Guard,
-    /// Stored when the change creates the device, and ignored otherwise.
+    /// Stored when the change creates the device, and ignored otherwise. Fresh for every change: by it
+    /// a repeated round knows the device that it has made itself.
     pub secret_of_new: Option<SecretHash>,
 }
 

@@ -330,11 +330,13 @@ async fn a_guarded_change_touches_only_the_device_whose_secret_it_shows() {
     let guarded = |external_id: &str, secret: Option<&str>| {
         let mut change = with_token(external_id, "t");
         change.guard = Guard::Secret(secret.map(secret_hash));
-        change.secret_of_new = Some(secret_hash("fresh"));
+        change.secret_of_new = Some(secret_hash("another"));
         change
     };
+    let mut first = guarded("mine", None);
+    first.secret_of_new = Some(secret_hash("fresh"));
     assert!(
-        fixture.change(guarded("mine", None)).await.created,
+        fixture.change(first).await.created,
         "anybody may register a new device"
     );
     fixture.change(with_token("imported", "other")).await;
@@ -430,4 +432,61 @@ async fn a_dead_token_stays_dead_until_it_is_registered_again() {
         fixture.change(with_token("erika", "t")).await.device.token_state,
         TokenState::Active
     );
+}
+
+#[tokio::test]
+async fn a_verdict_on_a_token_does_not_reach_its_registration_of_afterwards() {
+    let fixture = Fixture::new().await;
+    let device = fixture.change(with_token("erika", "t")).await.device;
+    let again = fixture.change_at(with_token("erika", "t"), later()).await.device;
+    assert_eq!(again.token_registered_at, Some(later()));
+    let gone = GoneToken {
+        device: device.id,
+        token_hash: token_hash(&PushToken::new("t").expect("a token")),
+        registered_before: now() + TimeDelta::minutes(30),
+    };
+    fixture
+        .devices
+        .bury_tokens(APP, &[gone], "UNREGISTERED", later())
+        .await
+        .expect("buried");
+    assert_eq!(fixture.get("erika").await.token_state, TokenState::Active);
+}
+
+/// What a round does that is repeated because the database went away behind its insert.
+#[tokio::test]
+async fn a_change_that_finds_the_device_it_has_made_itself_still_says_that_it_made_it() {
+    let fixture = Fixture::new().await;
+    for (external_id, guard) in [
+        ("by a client", Guard::Secret(None)),
+        ("by a server", Guard::Anyone),
+    ] {
+        let change = Change {
+            guard,
+            secret_of_new: Some(secret_hash(external_id)),
+            ..with_token(external_id, external_id)
+        };
+        let first = fixture.change(change.clone()).await;
+        let meanwhile = changes(json!({"meanwhile": 1}));
+        let changed = fixture
+            .change(Change::properties(name(external_id), meanwhile))
+            .await
+            .device;
+        let repeated = fixture.change_at(change.clone(), later()).await;
+        assert!(first.created && repeated.created, "{external_id}");
+        assert_eq!(repeated.device, changed, "{external_id}: nothing is done twice");
+
+        fixture
+            .devices
+            .set_secret(APP, &name(external_id), secret_hash("rotated"))
+            .await
+            .expect("rotated");
+        match fixture.devices.change(APP, change, later()).await {
+            Ok(written) => assert!(!written.created && guard == Guard::Anyone, "its secret is gone"),
+            Err(error) => assert!(
+                matches!(error, WriteError::WrongSecret) && guard == Guard::Secret(None),
+                "{error}"
+            ),
+        }
+    }
 }
