@@ -326,6 +326,21 @@ impl Roles {
         )
     }
 
+    /// Kills the API server, and starts it again after a while.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub async fn restart_apiserver(&mut self, away: Duration) -> Result<()> {
+        self.apiserver.child.kill().await?;
+        tokio::time::sleep(away).await;
+        self.apiserver = role(
+            "apiserver",
+            &self.folder.path().join("jraze.toml"),
+            self.folder.path(),
+        )?;
+        wait_until_ready(&mut self.apiserver, &self.api_url).await
+    }
+
     /// A caller with the key of a kind.
     ///
     /// # Panics

@@ -266,3 +266,78 @@ async fn only_a_draft_can_be_launched_and_nobody_is_not_everybody() -> Result<()
     );
     stack.stop().await
 }
+
+#[tokio::test]
+async fn what_a_dead_worker_had_sent_is_counted_or_unknown_even_when_the_campaign_is_cancelled() -> Result<()>
+{
+    let mut stack = Roles::start_with("killcancel", "lease = \"10s\"\n").await?;
+    let api = stack.api("server");
+    register(&api, (1..=3_000).map(Person)).await?;
+    stack
+        .sandbox()
+        .script(&json!({ "rules": [{ "latency_ms": 200 }] }))
+        .await?;
+    let path = launch(&api, json!({})).await?;
+    until(&api, &path, LAUNCHED, 5).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let heir = stack.another_worker()?;
+    std::mem::replace(&mut stack.worker, heir).kill().await?;
+    api.put(&format!("{path}/status"), &json!({ "status": CANCELED }))
+        .await?;
+    let accepted = stack.sandbox().accepted_tokens().await?;
+    assert!(!accepted.is_empty());
+    let went = accepted.len() as u64;
+    let count = |seen: &Value, name: &str| seen["counts"][name].as_u64().unwrap_or(0);
+    let sent = |seen: &Value| {
+        seen["sent"]["android"].as_u64().unwrap_or(0) + seen["sent"]["ios"].as_u64().unwrap_or(0)
+    };
+    eventually(
+        "everything that went is counted as sent or as unknown",
+        Duration::from_secs(30),
+        async || api.get(&path).await.unwrap_or_default(),
+        |seen| sent(seen) + count(seen, "unknown") >= went && count(seen, "unknown") > 0,
+    )
+    .await;
+    let again = stack.sandbox().accepted_tokens().await?;
+    assert!(
+        again.values().all(|times| *times == 1),
+        "nothing of a cancelled campaign is sent again"
+    );
+    stack.stop().await
+}
+
+#[tokio::test]
+async fn a_device_that_no_provider_reaches_ends_as_failed_and_says_why() -> Result<()> {
+    let stack = Roles::start("webpush").await?;
+    let api = stack.api("server");
+    register(&api, (1..=3).map(Person)).await?;
+    let browser = json!({
+        "external_id": "browser", "push_token": "https://push.example.com/1", "send_platform": 3,
+        "device_platform": 3,
+    });
+    api.put("/devices", &browser).await?;
+    let path = launch(&api, json!({})).await?;
+    let done = until(&api, &path, SENT, 20).await;
+    assert_eq!(done["counts"]["failed"], 1, "{}", done["counts"]);
+    stack.stop().await
+}
+
+#[tokio::test]
+async fn sends_are_logged_and_counted_once_the_api_server_is_back() -> Result<()> {
+    let mut stack = Roles::start("apiaway").await?;
+    let api = stack.api("server");
+    register(&api, (1..=1_500).map(Person)).await?;
+    stack
+        .sandbox()
+        .script(&json!({ "rules": [{ "latency_ms": 300 }] }))
+        .await?;
+    let path = launch(&api, json!({})).await?;
+    until(&api, &path, LAUNCHED, 5).await;
+    stack.restart_apiserver(Duration::from_secs(3)).await?;
+    let done = until(&api, &path, SENT, 40).await;
+    let sent = done["sent"]["android"].as_u64().unwrap_or(0) + done["sent"]["ios"].as_u64().unwrap_or(0);
+    assert_eq!(sent, 1_500);
+    let accepted = stack.sandbox().accepted_tokens().await?;
+    assert!(accepted.len() == 1_500 && accepted.values().all(|times| *times == 1));
+    stack.stop().await
+}
