@@ -13,14 +13,19 @@ impl Devices {
     /// Makes many changes at once, in order, and returns the outcome of each. One that fails does not
     /// stop the rest; a device that comes twice ends as the later change left it.
     pub async fn import(&self, app: AppId, changes: Vec<Change>, now: DateTime<Utc>) -> Vec<WriteResult> {
-        self.catalogue
-            .observe_all(app, changes.iter().map(|change| &change.properties), now)
-            .await;
         let mut outcomes: Vec<Option<WriteResult>> = changes.iter().map(|_| None).collect();
         let numbered = changes.into_iter().enumerate();
+        let mut applied = Vec::new();
         self.writer
-            .write(app, numbered, now, |index, result| outcomes[index] = Some(result))
+            .write(app, numbered, now, |index, change, result| {
+                if result.is_ok() {
+                    applied.push(change.properties);
+                }
+                outcomes[index] = Some(result);
+            })
             .await;
+        // Only now: what was refused leaves no trace in the catalogue.
+        self.catalogue.observe_all(app, &applied, now).await;
         // `write` answers every change it was given.
         outcomes.into_iter().flatten().collect()
     }

@@ -1,6 +1,7 @@
 //! One change at a time, as the API asks for it; gathered into rounds with whoever asks meanwhile.
 
 use chrono::{DateTime, Utc};
+use jraze_domain::device::PropertyChanges;
 use jraze_domain::ids::AppId;
 
 use crate::gather::{Gather, Waiting};
@@ -49,12 +50,21 @@ async fn work(writer: Writer, catalogue: PropertyCatalogue, batch: Vec<Waiting<W
         }
     }
     for (app, now, changes) in by_app {
-        catalogue
-            .observe_all(app, changes.iter().map(|(_, change)| &change.properties), now)
-            .await;
-        // A caller that is gone does not want its answer.
+        let mut applied: Vec<PropertyChanges> = Vec::new();
         writer
-            .write(app, changes, now, |answer, result| drop(answer.send(result)))
+            .write(app, changes, now, |answer, change, result| {
+                if result.is_ok() && !change.properties.is_empty() {
+                    applied.push(change.properties);
+                }
+                // A caller that is gone does not want its answer.
+                drop(answer.send(result));
+            })
             .await;
+        // What was refused leaves no trace in the catalogue, and nobody waits for what was not: neither
+        // the callers nor the next batch.
+        if !applied.is_empty() {
+            let catalogue = catalogue.clone();
+            tokio::spawn(async move { catalogue.observe_all(app, &applied, now).await });
+        }
     }
 }

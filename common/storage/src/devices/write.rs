@@ -146,13 +146,13 @@ impl Writer {
         }
     }
 
-    /// Makes all changes, and hands out each result as soon as it is known.
+    /// Makes all changes, and hands out each, with its result, as soon as that is known.
     pub(super) async fn write<T>(
         &self,
         app: AppId,
         changes: impl IntoIterator<Item = (T, Change)>,
         now: DateTime<Utc>,
-        mut done: impl FnMut(T, WriteResult),
+        mut done: impl FnMut(T, Change, WriteResult),
     ) {
         let mut pending: Vec<_> = changes
             .into_iter()
@@ -174,12 +174,12 @@ impl Writer {
             };
             for (mut pending, step) in this_round.into_iter().zip(steps) {
                 match step {
-                    Step::Done(result) => done(pending.ticket, result),
+                    Step::Done(result) => done(pending.ticket, pending.change, result),
                     Step::Collided if pending.collisions >= MAX_COLLISIONS => {
                         let error = StorageError::Conflict {
                             what: "a device that others change all the time",
                         };
-                        done(pending.ticket, Err(error.into()));
+                        done(pending.ticket, pending.change, Err(error.into()));
                     }
                     Step::Collided => {
                         pending.collisions += 1;

@@ -212,6 +212,39 @@ async fn the_catalogue_knows_keys_types_and_coverage() {
 }
 
 #[tokio::test]
+async fn only_changes_that_were_made_reach_the_catalogue() {
+    let fixture = Fixture::new().await;
+    fixture.change(with_token("theirs", "t")).await;
+    let refused = |key: &str| Change {
+        guard: Guard::Secret(None),
+        ..Change::properties(name("theirs"), changes(json!({ key: 1 })))
+    };
+    let made = |key: &str| Change::properties(name("theirs"), changes(json!({ key: 1 })));
+    let refused_alone = fixture.devices.change(APP, refused("refused_alone"), now()).await;
+    assert!(matches!(refused_alone, Err(WriteError::WrongSecret)));
+    fixture.change(made("made_alone")).await;
+    let batch = vec![refused("refused_import"), made("made_import")];
+    let outcomes = fixture.devices.import(APP, batch, now()).await;
+    assert!(outcomes[0].is_err() && outcomes[1].is_ok(), "{outcomes:?}");
+
+    // A single change is recorded in a moment, not before its answer.
+    let mut keys = Vec::new();
+    for _ in 0..100 {
+        let catalogue = fixture.devices.catalogue().list(APP).await.expect("an answer");
+        keys = catalogue
+            .entries
+            .into_iter()
+            .map(|entry| entry.key.to_string())
+            .collect();
+        if keys.len() >= 2 {
+            break;
+        }
+        tokio::time::sleep(SECOND / 20).await;
+    }
+    assert_eq!(keys, ["made_alone", "made_import"]);
+}
+
+#[tokio::test]
 async fn a_search_that_takes_too_long_says_so() {
     let fixture = Fixture::new().await;
     let batch = (0..5_000).map(|index| with_token(&format!("d{index}"), &format!("t{index}")));
