@@ -91,6 +91,18 @@ impl StorageError {
         Self::Encode { source }
     }
 
+    /// An error of which only the server's code is known, as in the reply to a command of many writes.
+    pub(crate) fn of_code(code: i32, source: Error) -> Self {
+        if NOT_NOW.contains(&code) {
+            Self::Unavailable {
+                retryable: true,
+                source,
+            }
+        } else {
+            Self::Refused { source }
+        }
+    }
+
     /// Whether the same call may succeed in a moment.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Unavailable { retryable: true, .. })
