@@ -1,13 +1,13 @@
 //! Lists of notifications, by page, in an order from an allow-list.
 
-use futures_util::TryStreamExt as _;
 use jraze_domain::campaign::{Notification, Status};
 use jraze_domain::ids::{AppId, NotificationId};
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{self, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
+use mongodb::{Collection, Cursor};
 
 use crate::error::StorageError;
 
-use super::{NotificationDocument, Notifications};
+use super::{COLLECTION, NotificationDocument, Notifications};
 
 /// A field that notifications can be ordered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,8 @@ impl Notifications {
     /// A page of an app's notifications; newest first unless `order` says otherwise.
     ///
     /// # Errors
-    /// [`StorageError`] when the database does not answer or a document is corrupt.
+    /// [`StorageError`] when the database does not answer. A document that cannot be read is reported in
+    /// the log and left out; `total` counts it.
     pub async fn list(
         &self,
         app: AppId,
@@ -84,16 +85,9 @@ impl Notifications {
         let total = self.collection.count_documents(filter.clone()).await?;
         let mut notifications = Vec::new();
         if size > 0 {
-            let mut cursor = self
-                .collection
-                .find(filter)
-                .sort(sort)
-                .skip(start)
-                .limit(i64::from(size))
-                .await?;
-            while let Some(document) = cursor.try_next().await? {
-                notifications.push(document.read()?);
-            }
+            let rows = self.rows();
+            let page = rows.find(filter).sort(sort).skip(start).limit(i64::from(size));
+            notifications = readable(page.await?).await?;
         }
         Ok(NotificationPage { notifications, total })
     }
@@ -142,11 +136,93 @@ impl Notifications {
     }
 
     async fn read_all(&self, filter: Document) -> Result<Vec<Notification>, StorageError> {
-        let mut cursor = self.collection.find(filter).await?;
-        let mut notifications = Vec::new();
-        while let Some(document) = cursor.try_next().await? {
-            notifications.push(NotificationDocument::read(document)?);
+        readable(self.rows().find(filter).await?).await
+    }
+
+    fn rows(&self) -> Collection<RawDocumentBuf> {
+        self.collection.clone_with_type()
+    }
+}
+
+/// What can be read. One document that cannot, perhaps of a later version, must not stop the dispatch
+/// of all the others or hide them: it is reported and left out.
+async fn readable(mut cursor: Cursor<RawDocumentBuf>) -> Result<Vec<Notification>, StorageError> {
+    let mut notifications = Vec::new();
+    while cursor.advance().await? {
+        match read(cursor.current()) {
+            Ok(notification) => notifications.push(notification),
+            Err(error) => tracing::error!(%error, "a notification cannot be read and is left out"),
         }
-        Ok(notifications)
+    }
+    Ok(notifications)
+}
+
+/// The error names the document and never what is in it, as a decoder's would.
+fn read(document: &RawDocument) -> Result<Notification, StorageError> {
+    let read: NotificationDocument =
+        bson::deserialize_from_slice(document.as_bytes()).map_err(|_| match document.get("id") {
+            Ok(Some(RawBsonRef::Int64(id))) => StorageError::corrupt(COLLECTION, "(any)", id),
+            _ => StorageError::corrupt(COLLECTION, "id", document.get_str("_id").unwrap_or("?")),
+        })?;
+    read.read()
+}
+
+#[cfg(test)]
+mod tests {
+    use jraze_domain::campaign::{Audience, Draft};
+    use jraze_domain::ids::NotificationUuid;
+    use jraze_domain::message::Content;
+
+    use super::*;
+    use crate::test_util::TestDatabase;
+
+    const APP: AppId = AppId(1);
+
+    #[tokio::test]
+    async fn a_notification_that_cannot_be_read_keeps_no_other_from_being_seen() {
+        let database = TestDatabase::new().await;
+        let notifications = Notifications::new(&database);
+        let draft = Draft {
+            content: Content {
+                title: "Sale".into(),
+                body: "Now".into(),
+                ..Content::default()
+            },
+            audience: Audience::All,
+            scheduled_at: None,
+            expires_at: None,
+        };
+        let mut ids = Vec::new();
+        for number in 0..5 {
+            let uuid = NotificationUuid(uuid::Uuid::from_u128(number));
+            let added = notifications.add(APP, uuid, &draft, chrono::Utc::now()).await;
+            ids.push(added.expect("added").id);
+        }
+        let launched = doc! { "$set": { "status": i32::from(Status::Launched.number()) } };
+        let rows = notifications.rows();
+        rows.update_many(doc! {}, launched).await.expect("launched");
+        // One of another type, one of another meaning, and one without its number.
+        for (index, damage) in [
+            (0, doc! { "$set": { "content": 7 } }),
+            (2, doc! { "$set": { "audience.kind": "of tomorrow" } }),
+            (3, doc! { "$unset": { "id": "" } }),
+        ] {
+            let which = doc! { "id": ids[index].0 };
+            let damaged = rows.update_one(which, damage).await.expect("damaged");
+            assert_eq!(damaged.modified_count, 1);
+        }
+        let numbers = |seen: Vec<Notification>| seen.iter().map(|seen| seen.id).collect::<Vec<_>>();
+
+        let mut seen = numbers(notifications.launched().await.expect("answers"));
+        seen.sort_unstable();
+        assert_eq!(seen, [ids[1], ids[4]]);
+        let mut seen = numbers(notifications.by_ids(APP, &ids).await.expect("answers"));
+        seen.sort_unstable();
+        assert_eq!(seen, [ids[1], ids[4]]);
+        let page = notifications.list(APP, None, &[], 0, 10).await.expect("answers");
+        assert_eq!(
+            (numbers(page.notifications), page.total),
+            (vec![ids[4], ids[1]], 5)
+        );
     }
 }
