@@ -23,6 +23,9 @@ pub(crate) const COLLECTION: &str = "apps";
 /// The app of the first start.
 pub const FIRST_APP: AppId = AppId(1);
 
+/// The slug of the first app, which no other may take before it.
+const FIRST_SLUG: &str = "default";
+
 const COUNTER: &str = "app";
 
 /// One app: a tenant.
@@ -83,7 +86,7 @@ impl Apps {
         }
         let app = App {
             id: FIRST_APP,
-            slug: "default".into(),
+            slug: FIRST_SLUG.into(),
             name: "Default".into(),
             created_at: now,
         };
@@ -106,18 +109,23 @@ impl Apps {
         Ok(Some(FirstApp { app, keys }))
     }
 
-    /// Makes an app. The slug is the caller's to check; two apps may not share one.
+    /// Makes an app. The slug is the caller's to check; two apps may not share one. Number 1 and the slug
+    /// "default" are [`Self::ensure_first`]'s alone, whether it has been called yet or not.
     ///
     /// # Errors
     /// [`StorageError::Conflict`] when the slug is taken, other errors when the database does not answer.
     pub async fn create(&self, slug: &str, name: &str, now: DateTime<Utc>) -> Result<App, StorageError> {
-        if self.find_by_slug(slug).await?.is_some() {
+        if slug == FIRST_SLUG || self.find_by_slug(slug).await?.is_some() {
             return Err(StorageError::Conflict {
                 what: "the slug of an app",
             });
         }
         loop {
             let number = self.counters.next(COUNTER).await?;
+            // The first start does not count.
+            if number == u64::from(FIRST_APP.0) {
+                continue;
+            }
             let id = u16::try_from(number).map_err(|_| StorageError::Conflict {
                 what: "the number of apps (65535)",
             })?;
@@ -127,12 +135,8 @@ impl Apps {
                 name: name.to_owned(),
                 created_at: now,
             };
-            match self.collection.insert_one(to_document(&app)).await {
-                Ok(_) => return Ok(app),
-                // Number 1 is the first start's, which does not count.
-                Err(error) if is_duplicate_key(&error) && number == u64::from(FIRST_APP.0) => {}
-                Err(error) => return Err(error.into()),
-            }
+            self.collection.insert_one(to_document(&app)).await?;
+            return Ok(app);
         }
     }
 
@@ -196,4 +200,30 @@ fn from_document(document: &Document) -> Result<App, StorageError> {
                 .map_err(|_| corrupt("created_at"))?,
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_util::TestDatabase;
+
+    #[tokio::test]
+    async fn number_one_and_its_slug_wait_for_the_first_start_however_late_it_comes() {
+        let database = TestDatabase::new().await;
+        let apps = Apps::new(&database);
+        let now = Utc::now();
+        let shop = apps.create("shop", "Shop", now).await.expect("made");
+        assert_eq!(shop.id, AppId(2));
+        let taken = apps.create("default", "Mine", now).await;
+        assert!(matches!(taken, Err(StorageError::Conflict { .. })), "{taken:?}");
+
+        let mut seed = 0;
+        let entropy = || {
+            seed += 1;
+            KeyEntropy(std::array::from_fn(|_| seed))
+        };
+        let first = apps.ensure_first(entropy, now).await.expect("an answer");
+        assert_eq!(first.expect("made").app.id, FIRST_APP);
+        assert_eq!(apps.create("blog", "Blog", now).await.expect("made").id, AppId(3));
+    }
 }
