@@ -82,7 +82,7 @@ impl Audiences {
     }
 
     /// Those of the given devices that can be sent to, in storage order; for retries. A device that is
-    /// gone, or has lost its token since, is left out.
+    /// gone, has lost its token since, or cannot be read, is left out.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
@@ -104,7 +104,7 @@ impl Audiences {
             );
             let mut cursor = open(&self.collection, filter).await?;
             while cursor.advance().await? {
-                targets.push(target(cursor.current())?);
+                targets.extend(target_or_report(cursor.current()));
             }
         }
         Ok(targets)
@@ -120,18 +120,20 @@ pub struct AudienceStream {
 }
 
 impl AudienceStream {
-    /// The next device, or `None` when there is no other.
+    /// The next device, or `None` when there is no other. One that cannot be read is reported in the log
+    /// and passed over: whoever stopped at it would meet it again for ever.
     ///
     /// # Errors
     /// [`StorageError::Unavailable`] when the database does not answer: open a new stream behind the
-    /// last checkpoint. [`StorageError::Corrupt`] when a device cannot be read.
+    /// last checkpoint.
     pub async fn next(&mut self) -> Result<Option<Target>, StorageError> {
         loop {
             match self.cursor.advance().await {
                 Ok(true) => {
-                    let target = target(self.cursor.current())?;
-                    self.last = Some(target.object_id);
-                    return Ok(Some(target));
+                    if let Some(target) = target_or_report(self.cursor.current()) {
+                        self.last = Some(target.object_id);
+                        return Ok(Some(target));
+                    }
                 }
                 Ok(false) => return Ok(None),
                 Err(error) if is_closed(&error) => self.reopen().await?,
@@ -186,13 +188,22 @@ fn is_closed(error: &mongodb::error::Error) -> bool {
     matches!(*error.kind, ErrorKind::Command(ref error) if matches!(error.code, 43 | 237))
 }
 
+fn target_or_report(document: &RawDocument) -> Option<Target> {
+    // The error names the storage id and the field, and nothing of what is in it.
+    target(document)
+        .inspect_err(|error| tracing::error!(%error, "a device cannot be read and is sent nothing"))
+        .ok()
+}
+
 fn target(document: &RawDocument) -> Result<Target, StorageError> {
     let mut object_id = None;
     let (mut token, mut send_platform, mut device_platform) = (None, None, None);
     // One pass over four fields; look-ups by name would each start at the front.
     for field in document {
-        let corrupt = |_| StorageError::corrupt(COLLECTION, "_id", "?");
-        let (name, value) = field.map_err(corrupt)?;
+        let (name, value) = field.map_err(|_| {
+            let id = object_id.map_or_else(|| "?".to_owned(), |id: ObjectId| id.to_hex());
+            StorageError::corrupt(COLLECTION, "(any)", id)
+        })?;
         match name.as_str() {
             "_id" => object_id = value.as_object_id(),
             fields::PUSH_TOKEN => token = value.as_str().and_then(|text| PushToken::new(text).ok()),
@@ -218,4 +229,64 @@ fn target(document: &RawDocument) -> Result<Target, StorageError> {
         send_platform: send_platform.ok_or_else(corrupt(fields::SEND_PLATFORM))?,
         device_platform: device_platform.ok_or_else(corrupt(fields::DEVICE_PLATFORM))?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use jraze_domain::device::{ExternalId, Registration, TokenChange};
+    use jraze_domain::dispatch::BucketRange;
+
+    use super::*;
+    use crate::devices::{Change, Devices};
+    use crate::test_util::TestDatabase;
+
+    const APP: AppId = AppId(1);
+
+    #[tokio::test]
+    async fn a_device_that_cannot_be_read_is_passed_over_and_the_audience_goes_on() {
+        let database = TestDatabase::new().await;
+        let now = Utc::now();
+        let all = (1..=6).map(|index| {
+            let external_id = ExternalId::new(format!("d{index}")).expect("a name");
+            let token = PushToken::new(format!("t{index}")).expect("a token");
+            Change::register(Registration {
+                push_token: TokenChange::Set(token),
+                send_platform: Some(SendPlatform::Fcm),
+                device_platform: Some(DevicePlatform::Android),
+                ..Registration::of(external_id)
+            })
+        });
+        for outcome in Devices::new(&database).import(APP, all.collect(), now).await {
+            outcome.expect("made");
+        }
+        let collection = database.collection::<Document>(COLLECTION);
+        for (id, damage) in [
+            (2_i64, doc! { fields::PUSH_TOKEN: 7 }),
+            (3, doc! { fields::DEVICE_PLATFORM: 99 }),
+            (5, doc! { fields::DEVICE_PLATFORM: "of tomorrow" }),
+        ] {
+            let which = doc! { fields::APP_ID: 1, fields::ID: id };
+            let damaged = collection.update_one(which, doc! { "$set": damage }).await;
+            assert_eq!(damaged.expect("damaged").modified_count, 1);
+        }
+        let numbers = |targets: Vec<Target>| {
+            let mut numbers: Vec<u64> = targets.iter().map(|target| target.id.0).collect();
+            numbers.sort_unstable();
+            numbers
+        };
+
+        let audiences = Audiences::new(&database);
+        let range = AudienceRange {
+            app: APP,
+            buckets: BucketRange::ALL,
+            upper_id: DeviceId(u64::MAX),
+            after: None,
+        };
+        let stream = audiences.stream(range, &Condition::everybody(), now).await;
+        let streamed = stream.expect("opened").next_many(usize::MAX).await.expect("read");
+        assert_eq!(numbers(streamed), [1, 4, 6]);
+        let ids: Vec<DeviceId> = (1..=6).map(DeviceId).collect();
+        let asked = audiences.targets_by_ids(APP, &ids).await.expect("read");
+        assert_eq!(numbers(asked), [1, 4, 6]);
+    }
 }
