@@ -169,6 +169,7 @@ fn assemble(
     let notifications = services::notifications::Notifications {
         repository: repository.clone(),
         units: units.clone(),
+        ledger: Tallies::new(&store),
         clock: Arc::clone(&clock),
         random: Arc::clone(&random),
         launched: Arc::clone(&launched),

@@ -10,7 +10,7 @@ use jraze_domain::campaign::{Event, Notification};
 use jraze_domain::dispatch::Tally;
 use jraze_domain::ids::NotificationId;
 use jraze_openapi::client::{ClientError, InternalClient};
-use jraze_openapi::dto::{Outcomes, SentBatch, SentIncrease};
+use jraze_openapi::dto::{FailureReason, Outcomes, SentBatch, SentIncrease};
 use jraze_runtime::clock::Clock;
 use jraze_storage::StorageError;
 use jraze_storage::devices::Devices;
@@ -167,6 +167,20 @@ fn batch(window: &Settled) -> SentBatch {
             skipped,
             expired,
             canceled,
+            reasons: reasons(window),
         }),
     }
+}
+
+/// The API takes 32 reasons of a batch, and none without a text.
+fn reasons(window: &Settled) -> Vec<FailureReason> {
+    let reasons = window
+        .reasons
+        .iter()
+        .filter(|(reason, _)| !reason.as_str().is_empty());
+    let shown = reasons.map(|(reason, count)| FailureReason {
+        reason: reason.as_str().to_owned(),
+        count: u64::from(*count),
+    });
+    shown.take(32).collect()
 }

@@ -2,12 +2,12 @@
 
 use jraze_domain::{
     campaign::{Audience, Draft, Status},
-    dispatch::{Sent, Tally},
+    dispatch::{Reason, Sent, Tally},
     message::Content,
 };
 use jraze_openapi::dto::{
-    ApiError, Conditions, Notification as Shown, NotificationDraft, NotificationStatus, OutcomeCounts,
-    Progress, SentCounts,
+    ApiError, Conditions, FailureReason, Notification as Shown, NotificationDraft, NotificationStatus,
+    OutcomeCounts, Progress, SentCounts,
 };
 use jraze_storage::notifications::NotificationRef;
 
@@ -89,6 +89,7 @@ pub(crate) fn show(seen: Seen) -> Shown {
     let Seen {
         notification,
         partitions_done,
+        failures,
     } = seen;
     let (all, conditions) = match notification.draft.audience {
         Audience::Nobody => (false, None),
@@ -121,6 +122,14 @@ pub(crate) fn show(seen: Seen) -> Shown {
             partitions_done: partitions_done.into(),
         },
         counts: show_counts(&notification.tally),
+        failures: failures.map(|reasons| reasons.into_iter().map(show_failure).collect()),
+    }
+}
+
+fn show_failure((reason, count): (Reason, u64)) -> FailureReason {
+    FailureReason {
+        reason: reason.as_str().to_owned(),
+        count,
     }
 }
 

@@ -131,9 +131,22 @@ impl DevicesPort for Port {
         let (start, size) = convert::page_bounds(sent.start, sent.size)?;
         let fields = OrderField::ALL.map(OrderField::name);
         let order_bys = sent.order_bys.unwrap_or_default();
+        let condition = condition::read(sent.conditions)?.map(|(condition, _)| condition);
+        let mut external_ids = sent
+            .external_ids
+            .filter(|names| !names.is_empty())
+            .map(names)
+            .transpose()?;
+        if external_ids.is_none() && condition.is_none() && !sent.all {
+            // Absent never means everybody: an empty list finds nothing.
+            external_ids = Some(Vec::new());
+        } else if sent.all && (external_ids.is_some() || condition.is_some()) {
+            let message = "everybody, or those named or described: not both";
+            return Err(ApiError::invalid("invalid_parameter", "/all", message));
+        }
         let search = Search {
-            external_ids: sent.external_ids.map(names).transpose()?,
-            condition: condition::read(sent.conditions)?.map(|(condition, _)| condition),
+            external_ids,
+            condition,
             order_bys: convert::order(&order_bys, &fields, DeviceOrder::parse)?,
             start,
             size: u32::try_from(size).unwrap_or(Search::MAX_SIZE),

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use jraze_domain::{
-    dispatch::{Sent, Tally},
+    dispatch::{Reason, Sent, Tally},
     ids::{DeviceId, NotificationId},
 };
 use jraze_openapi::{
     api::InternalPort,
-    dto::{ApiError, LogNotification, LoggedDevices, Outcomes, SentBatch, SentCounts, SentIncrease},
+    dto::{
+        ApiError, FailureReason, LogNotification, LoggedDevices, Outcomes, SentBatch, SentCounts,
+        SentIncrease,
+    },
     security::InternalCaller,
 };
 use jraze_storage::{notifications::NotificationRef, send_log::LogEvent};
@@ -16,13 +19,18 @@ use jraze_storage::{notifications::NotificationRef, send_log::LogEvent};
 use crate::{
     auth::Authenticator,
     convert::{error, notification},
-    services::{ServiceError, tallies::Tallies},
+    services::{
+        ServiceError,
+        tallies::{Reported, Tallies},
+    },
 };
 
 /// Devices of one report, at most.
 const MAX_DEVICES: usize = 10_000;
 /// Batches of one report, at most.
 const MAX_BATCHES: usize = 1_000;
+/// Reasons of one batch, at most.
+const MAX_REASONS: usize = 32;
 /// Longest name of a batch, in bytes.
 const MAX_NAME: usize = 256;
 /// Largest count of one batch. Sums of any number of them stay within 64 bits.
@@ -81,7 +89,7 @@ impl InternalPort for Port {
 }
 
 /// The increase of the body itself (unless it names none) and its batches.
-fn batches(sent: SentIncrease) -> Result<Vec<(Option<String>, Tally)>, ApiError> {
+fn batches(sent: SentIncrease) -> Result<Vec<Reported>, ApiError> {
     let listed = sent.batches.unwrap_or_default();
     if listed.len() > MAX_BATCHES {
         let message = format!("a report holds at most {MAX_BATCHES} batches");
@@ -95,13 +103,15 @@ fn batches(sent: SentIncrease) -> Result<Vec<(Option<String>, Tally)>, ApiError>
             web: count("/web", sent.web.unwrap_or(0))?,
         };
         let id = sent.batch_id.map(|id| name("/batch_id", id)).transpose()?;
-        batches.push((
+        let tally = Tally {
+            sent: sent_now,
+            ..Tally::default()
+        };
+        batches.push(Reported {
             id,
-            Tally {
-                sent: sent_now,
-                ..Tally::default()
-            },
-        ));
+            tally,
+            ..Reported::default()
+        });
     } else if sent.batch_id.is_some() {
         let message = "names a batch without a count";
         return Err(ApiError::invalid("invalid_body", "/batch_id", message));
@@ -112,7 +122,7 @@ fn batches(sent: SentIncrease) -> Result<Vec<(Option<String>, Tally)>, ApiError>
     Ok(batches)
 }
 
-fn listed_batch(index: usize, batch: SentBatch) -> Result<(Option<String>, Tally), ApiError> {
+fn listed_batch(index: usize, batch: SentBatch) -> Result<Reported, ApiError> {
     let place = |field: &str| format!("/batches/{index}/{field}");
     let outcomes: Outcomes = batch.outcomes.unwrap_or_default();
     let other = |field: &str, n| count(&place(&format!("outcomes/{field}")), n);
@@ -129,7 +139,35 @@ fn listed_batch(index: usize, batch: SentBatch) -> Result<(Option<String>, Tally
         expired: other("expired", outcomes.expired)?,
         canceled: other("canceled", outcomes.canceled)?,
     };
-    Ok((Some(name(&place("batch_id"), batch.batch_id)?), tally))
+    Ok(Reported {
+        id: Some(name(&place("batch_id"), batch.batch_id)?),
+        tally,
+        reasons: reasons(&place("outcomes/reasons"), outcomes.reasons)?,
+    })
+}
+
+fn reasons(pointer: &str, reasons: Vec<FailureReason>) -> Result<Vec<(Reason, u64)>, ApiError> {
+    if reasons.len() > MAX_REASONS {
+        let message = format!("a batch has at most {MAX_REASONS} reasons");
+        return Err(ApiError::invalid("invalid_body", pointer, message));
+    }
+    let read = |(
+        index,
+        FailureReason {
+            reason: text,
+            count: n,
+        },
+    ): (usize, FailureReason)| {
+        let reason = Reason::new(&text);
+        // What the domain would have to shorten or clean is not what a provider's verdict said.
+        if text.is_empty() || reason.as_str() != text {
+            let message = format!("is 1 to {} bytes without control characters", Reason::MAX_BYTES);
+            let pointer = format!("{pointer}/{index}/reason");
+            return Err(ApiError::invalid("invalid_body", pointer, message));
+        }
+        Ok((reason, count(&format!("{pointer}/{index}/count"), n)?))
+    };
+    reasons.into_iter().enumerate().map(read).collect()
 }
 
 fn count(pointer: &str, count: u64) -> Result<u64, ApiError> {
@@ -157,14 +195,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn read(body: serde_json::Value) -> Result<Vec<(Option<String>, Tally)>, ApiError> {
+    fn read(body: serde_json::Value) -> Result<Vec<Reported>, ApiError> {
         batches(serde_json::from_value(body).unwrap())
     }
 
     #[test]
     fn the_seeds_body_is_one_batch_without_a_name() {
         let batches = read(json!({"ios": 3, "android": 4})).unwrap();
-        let [(None, tally)] = batches.as_slice() else {
+        let [Reported { id: None, tally, .. }] = batches.as_slice() else {
             panic!("{batches:?}")
         };
         assert_eq!((tally.sent.ios, tally.sent.android, tally.sent.web), (3, 4, 0));
@@ -178,7 +216,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(batches.len(), 2);
-        assert_eq!(batches[1].1.failed, 5);
+        assert_eq!(batches[1].tally.failed, 5);
     }
 
     #[test]
@@ -191,5 +229,15 @@ mod tests {
         assert_eq!(pointer(batch), "/batches/0/batch_id");
         let batch = json!({"batches": [{"batch_id": "x", "outcomes": {"failed": u64::MAX}}]});
         assert_eq!(pointer(batch), "/batches/0/outcomes/failed");
+        let reasons = |reasons| json!({"batches": [{"batch_id": "x", "outcomes": {"reasons": reasons}}]});
+        let place = "/batches/0/outcomes/reasons";
+        for text in [String::new(), "x".repeat(65), "a\nb".to_owned()] {
+            let batch = reasons(json!([{"reason": "fine", "count": 1}, {"reason": text, "count": 1}]));
+            assert_eq!(pointer(batch), format!("{place}/1/reason"));
+        }
+        let batch = reasons(json!([{"reason": "x", "count": u64::MAX}]));
+        assert_eq!(pointer(batch), format!("{place}/0/count"));
+        let batch = reasons(json!(vec![json!({"reason": "x", "count": 1}); 33]));
+        assert_eq!(pointer(batch), place);
     }
 }

@@ -5,12 +5,14 @@ use std::{collections::HashMap, sync::Arc};
 
 use jraze_domain::{
     campaign::{Draft, Event, IllegalTransition, Notification, Status},
+    dispatch::Reason,
     ids::{AppId, NotificationId, NotificationUuid},
 };
 use jraze_runtime::clock::Clock;
 use jraze_storage::{
     dispatch::Units,
     notifications::{Launch, NotificationOrder, NotificationRef, Notifications as Repository, Transition},
+    tallies::Tallies,
 };
 use tokio::sync::Notify;
 
@@ -22,13 +24,19 @@ use crate::random::Random;
 pub(crate) struct Seen {
     pub(crate) notification: Notification,
     pub(crate) partitions_done: u32,
+    /// The most frequent reasons of its failures; `None` where nobody asked.
+    pub(crate) failures: Option<Vec<(Reason, u64)>>,
 }
+
+/// Reasons that are shown of one notification.
+const MAX_FAILURES: u32 = 16;
 
 /// The use cases of notifications.
 #[derive(Clone)]
 pub(crate) struct Notifications {
     pub(crate) repository: Repository,
     pub(crate) units: Units,
+    pub(crate) ledger: Tallies,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<Random>,
     /// Wakes the planner of this process; those of others look by themselves.
@@ -43,6 +51,7 @@ impl Notifications {
         Ok(Seen {
             notification,
             partitions_done: 0,
+            failures: Some(Vec::new()),
         })
     }
 
@@ -158,8 +167,16 @@ impl Notifications {
     }
 
     async fn see(&self, notification: Notification) -> Result<Seen, ServiceError> {
+        let (id, tally) = (notification.id, notification.tally);
         let mut seen = self.see_all(vec![notification]).await?;
-        seen.pop().ok_or(ServiceError::UnknownNotification)
+        let mut seen = seen.pop().ok_or(ServiceError::UnknownNotification)?;
+        // Reasons come with counts of failures: a watcher of a campaign that has none costs no sum.
+        seen.failures = Some(if tally.settled() == tally.sent.total() {
+            Vec::new()
+        } else {
+            self.ledger.failures(id, MAX_FAILURES).await?
+        });
+        Ok(seen)
     }
 
     async fn see_all(&self, notifications: Vec<Notification>) -> Result<Vec<Seen>, ServiceError> {
@@ -183,6 +200,7 @@ impl Notifications {
             Seen {
                 notification,
                 partitions_done,
+                failures: None,
             }
         };
         Ok(notifications.into_iter().map(see).collect())

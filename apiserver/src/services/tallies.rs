@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jraze_domain::{
     campaign::Notification,
-    dispatch::{Sent, Tally},
+    dispatch::{Reason, Sent, Tally},
     ids::{DeviceId, NotificationId, NotificationUuid},
 };
 use jraze_runtime::clock::Clock;
@@ -19,6 +19,15 @@ use jraze_storage::{
 
 use super::ServiceError;
 use crate::random::Random;
+
+/// What a report says of one batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Reported {
+    /// Its name, if the caller gave it one.
+    pub(crate) id: Option<String>,
+    pub(crate) tally: Tally,
+    pub(crate) reasons: Vec<(Reason, u64)>,
+}
 
 /// The use cases behind `X-Server-Key`. They serve all apps: the notification says which.
 #[derive(Clone)]
@@ -56,14 +65,15 @@ impl Tallies {
     pub(crate) async fn increase(
         &self,
         notification: NotificationUuid,
-        batches: Vec<(Option<String>, Tally)>,
+        batches: Vec<Reported>,
     ) -> Result<Sent, ServiceError> {
         let found = self.find(NotificationRef::Uuid(notification)).await?;
         let batches: Vec<Batch> = batches
             .into_iter()
-            .map(|(id, tally)| Batch {
-                id: id.unwrap_or_else(|| self.fresh_name()),
-                tally,
+            .map(|reported| Batch {
+                id: reported.id.unwrap_or_else(|| self.fresh_name()),
+                tally: reported.tally,
+                reasons: reported.reasons,
             })
             .collect();
         let totals = self

@@ -196,14 +196,27 @@ async fn a_search_finds_by_name_by_condition_and_in_pages() {
         names(&search(json!({"external_ids": ["b", "x"]})).await.body),
         ["b"]
     );
-    let page = search(json!({"start": 1, "size": 1, "order_bys": ["id"]}))
+    let page = search(json!({"all": true, "start": 1, "size": 1, "order_bys": ["id"]}))
         .await
         .body;
     assert_eq!(
         (names(&page), &page["page"]["next"]),
         (vec!["b".to_owned()], &json!(2))
     );
-    assert_eq!(search(json!({})).await.body["page"]["total"], 3);
+    assert_eq!(search(json!({"all": true})).await.body["page"]["total"], 3);
+    for nobody in [
+        json!({}),
+        json!({"conditions": null}),
+        json!({"conditions": {}, "external_ids": []}),
+    ] {
+        assert_eq!(
+            search(nobody).await.body["page"]["total"],
+            0,
+            "absent never means everybody"
+        );
+    }
+    let both = search(json!({"all": true, "external_ids": ["a"]})).await;
+    assert_eq!(both.pointer(), "/all");
 
     let bad = json!({"conditions": {"conditions": [
         {"key": "age", "operator": "int_gte", "value": "many"}], "join_type": "AND"}});

@@ -67,6 +67,32 @@ async fn a_replayed_batch_changes_nothing_alone_or_in_company() {
 }
 
 #[tokio::test]
+async fn the_reasons_of_failures_are_summed_for_the_one_that_is_read() {
+    let server = Server::start().await;
+    let campaign = campaign(&server).await;
+    assert_eq!(campaign["failures"], json!([]));
+    let batch = |id: &str, reasons: Value| json!({"batch_id": id, "android": 1, "outcomes": {"failed": 7, "reasons": reasons}});
+    let first = batch(
+        "w1",
+        json!([{"reason": "SENDER_ID_MISMATCH", "count": 5}, {"reason": "$inc", "count": 2}]),
+    );
+    let second = batch("w2", json!([{"reason": "$inc", "count": 7}]));
+    for batches in [json!([first]), json!([first, second])] {
+        let body = json!({"batches": batches});
+        server.report(&increase(&campaign), body).await.ok();
+    }
+    let shown = server
+        .get(&format!("/notifications/{}", campaign["id"]))
+        .await
+        .ok();
+    let failures = json!([{"reason": "$inc", "count": 9}, {"reason": "SENDER_ID_MISMATCH", "count": 5}]);
+    assert_eq!(shown["failures"], failures, "the replayed batch counts once");
+    let listed = server.get("/notifications").await.ok();
+    assert_eq!(listed[0].get("failures"), None, "a list does not ask for each");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn concurrent_reports_of_one_batch_count_once() {
     let server = Server::start().await;
     let campaign = campaign(&server).await;
@@ -97,6 +123,10 @@ async fn a_wrong_report_is_refused_and_changes_nothing() {
         (
             json!({"batches": [{"batch_id": "x", "outcomes": {"failed": -1}}]}),
             "/batches/0/outcomes/failed",
+        ),
+        (
+            json!({"batches": [{"batch_id": "x", "outcomes": {"reasons": [{"reason": "", "count": 1}]}}]}),
+            "/batches/0/outcomes/reasons/0/reason",
         ),
     ] {
         let refused = server.report(&increase(&campaign), body.clone()).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jraze_domain::campaign::{Audience, Draft, Event, Notification, Plan, Status};
-use jraze_domain::dispatch::{Sent, Tally};
+use jraze_domain::dispatch::{Reason, Sent, Tally};
 use jraze_domain::ids::{AppId, DeviceId, NotificationId, NotificationUuid};
 use jraze_domain::message::Content;
 use jraze_storage::notifications::{Launch, NotificationOrder, NotificationRef, Notifications, Transition};
@@ -213,6 +213,7 @@ async fn totals_are_exact_after_any_replay() {
             failed: 2,
             ..Tally::default()
         },
+        reasons: vec![],
     };
     let apply = async |batches: Vec<Batch>| {
         tallies
@@ -257,6 +258,7 @@ async fn totals_of_many_reporters_at_once_are_exact() {
                     },
                     ..Tally::default()
                 },
+                reasons: vec![],
             };
             tokio::spawn(async move { tallies.apply(APP, id, uuid, &[batch]).await.expect("answers") })
         })
@@ -269,6 +271,59 @@ async fn totals_of_many_reporters_at_once_are_exact() {
         .await
         .expect("answers");
     assert_eq!(read.map(|n| n.tally.sent.android), Some(200));
+}
+
+#[tokio::test]
+async fn reasons_of_a_replayed_batch_count_once_and_a_batch_of_nothing_leaves_no_row() {
+    let database = TestDatabase::new().await;
+    let (notifications, tallies) = (Notifications::new(&database), Tallies::new(&database));
+    let notification = add(&notifications, 1, &draft()).await;
+    let other = add(&notifications, 2, &draft()).await;
+    // Reasons are values: what would be an operator or a path as a key is only a word here.
+    let batch = |id: &str, reasons: &[(&str, u64)]| Batch {
+        id: id.to_owned(),
+        tally: Tally {
+            failed: reasons.iter().map(|(_, count)| count).sum(),
+            ..Tally::default()
+        },
+        reasons: reasons
+            .iter()
+            .map(|(text, count)| (Reason::new(text), *count))
+            .collect(),
+    };
+    let one = batch("w1", &[("$where", 3), ("a.b", 1)]);
+    let two = batch("w2", &[("a.b", 4), ("c", 3)]);
+    let nothing = batch("w3", &[]);
+    for batches in [vec![one.clone(), nothing], vec![two, one]] {
+        tallies
+            .apply(APP, notification.id, notification.uuid, &batches)
+            .await
+            .expect("answers");
+    }
+    let elsewhere = batch("w1", &[("c", 100)]);
+    tallies
+        .apply(APP, other.id, other.uuid, &[elsewhere])
+        .await
+        .expect("answers");
+
+    let failures = async |limit| {
+        let failures = tallies.failures(notification.id, limit).await.expect("answers");
+        failures
+            .into_iter()
+            .map(|(reason, count)| (reason.to_string(), count))
+            .collect::<Vec<_>>()
+    };
+    let own = |text: &str, count| (text.to_owned(), count);
+    assert_eq!(failures(16).await, [own("a.b", 5), own("$where", 3), own("c", 3)]);
+    assert_eq!(failures(1).await, [own("a.b", 5)]);
+
+    // A batch that came empty left its name free.
+    let late = batch("w3", &[("late", 9)]);
+    let total = tallies
+        .apply(APP, notification.id, notification.uuid, &[late])
+        .await
+        .expect("answers");
+    assert_eq!(total.failed, 20);
 }
 
 #[tokio::test]

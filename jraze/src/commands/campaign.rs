@@ -376,6 +376,9 @@ fn report(campaign: &Notification) -> Vec<String> {
         grouped(campaign.sent.web),
     )];
     lines.extend(failures(campaign).map(|(label, count)| format!("  {} {label}", grouped(count))));
+    for failure in campaign.failures.iter().flatten() {
+        lines.push(format!("    {} × {}", grouped(failure.count), failure.reason));
+    }
     if let Some(error) = &campaign.error {
         lines.push(format!("  {error}"));
     }
@@ -409,7 +412,7 @@ fn event(event: &str, campaign: &Notification) -> Value {
     json!({
         "event": event, "id": campaign.id, "uuid": campaign.uuid, "status": name(campaign.status),
         "sent": campaign.sent, "counts": campaign.counts, "progress": campaign.progress,
-        "error": campaign.error,
+        "failures": campaign.failures, "error": campaign.error,
     })
 }
 
@@ -434,14 +437,15 @@ mod tests {
                 "launched_at": "2026-11-21T09:00:00.000Z", "finished_at": "2026-11-21T09:00:02.000Z",
                 "error": null, "progress": {"partitions_total": 2, "partitions_done": 2},
                 "counts": {"targeted": 1240, "sent": 1234, "failed": 0, "unregistered": 6,
-                           "unknown": 0, "skipped": 0, "expired": 0, "canceled": 0}
+                           "unknown": 0, "skipped": 0, "expired": 0, "canceled": 0},
+                "failures": [{"reason": "UNREGISTERED", "count": 5}, {"reason": "Unregistered", "count": 1}]
             }))
             .unwrap()
         }
     }
 
     #[test]
-    fn the_report_says_counts_by_platform_failures_and_speed() {
+    fn the_report_says_counts_by_platform_failures_with_their_reasons_and_speed() {
         let campaign: Notification = example();
         assert_eq!(campaign.status, NotificationStatus::Sent);
         assert_eq!(summary(&campaign), "SENT · 1,234 sent · 6 unregistered");
@@ -450,6 +454,8 @@ mod tests {
             [
                 "SENT · 1,234 sent (android 1,200, ios 34, web 0)",
                 "  6 unregistered",
+                "    5 × UNREGISTERED",
+                "    1 × Unregistered",
                 "  2.0 s from start to finish, 620 devices a second",
             ]
         );

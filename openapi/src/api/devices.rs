@@ -246,7 +246,8 @@ impl<P: DevicesPort> DevicesApi<P> {
 
     /// Find devices
     ///
-    /// By name, by condition, or both. `page.total` is the number of all that match.
+    /// By name, by condition, or both. `page.total` is the number of all that match, devices without a
+    /// usable token included, which a campaign leaves out.
     #[oai(
         path = "/devices/-/%3Asearch",
         method = "post",

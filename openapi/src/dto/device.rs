@@ -202,19 +202,23 @@ impl Example for DeletedDevice {
     }
 }
 
-/// Which devices to find. Without `external_ids` and `conditions` that is all of them; with both,
-/// those of the named ones that match.
+/// Which devices to find: the named ones, those that match, or the named ones that match. Without names
+/// and conditions that is nobody, as for a notification, unless `all` is true.
 #[derive(Debug, Clone, Default, PartialEq, Object, Serialize, Deserialize)]
 #[oai(example)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceSearch {
-    /// Only devices of these names.
+    /// Only devices of these names; an empty list is as good as none.
     #[oai(validator(max_items = 10_000))]
     #[serde(default)]
     pub external_ids: Option<Vec<String>>,
-    /// Only devices that match.
+    /// Only devices that match; null and `{}` are as good as absent.
     #[serde(default)]
     pub conditions: Option<Conditions>,
+    /// Every device of the app. Not together with `external_ids` or `conditions`.
+    #[oai(default)]
+    #[serde(default)]
+    pub all: bool,
     /// How many to leave out; 0 when absent.
     #[serde(default)]
     pub start: Option<u64>,
@@ -222,7 +226,8 @@ pub struct DeviceSearch {
     #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
     #[serde(default)]
     pub size: Option<u64>,
-    /// The order: `id`, `created_at`, with `-` in front for descending.
+    /// The order: `id`, `external_id`, `random_bucket`, `created_at`, `last_seen_at`, `modified_at`, with
+    /// `-` in front for descending.
     #[oai(validator(max_items = 4))]
     #[serde(default)]
     pub order_bys: Option<Vec<String>>,
@@ -233,6 +238,7 @@ impl Example for DeviceSearch {
         Self {
             external_ids: None,
             conditions: Some(Conditions(condition::example())),
+            all: false,
             start: Some(0),
             size: Some(10),
             order_bys: Some(vec!["-created_at".to_owned()]),

@@ -30,5 +30,7 @@ pub use import::{ImportLine, ImportProblem, ImportReport};
 pub use notification::{Notification, NotificationDraft, NotificationStatusChange, OutcomeCounts, Progress};
 pub use page::{Page, Paged};
 pub use property::{CatalogueEntry, PropertiesAdd, Property, PropertyValue};
-pub use tally::{LogNotification, LoggedDevices, Outcomes, SentBatch, SentCounts, SentIncrease};
+pub use tally::{
+    FailureReason, LogNotification, LoggedDevices, Outcomes, SentBatch, SentCounts, SentIncrease,
+};
 pub use time::Timestamp;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     condition::{self, Conditions},
     enums::NotificationStatus,
-    tally::SentCounts,
+    tally::{FailureReason, SentCounts},
     time::Timestamp,
 };
 
@@ -128,6 +128,10 @@ pub struct Notification {
     pub progress: Progress,
     /// Devices by what became of them.
     pub counts: OutcomeCounts,
+    /// The 16 most frequent words of the providers for what they did not take, most frequent first.
+    /// Absent where several notifications are shown: read the one to see them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<Vec<FailureReason>>,
 }
 
 impl fmt::Debug for Notification {
@@ -179,6 +183,10 @@ impl Example for Notification {
                 unregistered: 812,
                 ..OutcomeCounts::default()
             },
+            failures: Some(vec![FailureReason {
+                reason: "UNREGISTERED".to_owned(),
+                count: 812,
+            }]),
         }
     }
 }

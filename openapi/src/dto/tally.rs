@@ -54,8 +54,19 @@ described!(
     }
 );
 
+/// A provider's own word for why it did not take something, and for how many devices it said so.
+#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailureReason {
+    /// The word as it came, like `UNREGISTERED` or `BadDeviceToken`; 1 to 64 bytes.
+    #[oai(validator(min_length = 1, max_length = 64))]
+    pub reason: String,
+    /// Devices. One that was tried again may be counted for each try.
+    pub count: u64,
+}
+
 /// Devices by what became of them, besides those that were sent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Object, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Object, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Outcomes {
     /// The provider refused it for good.
@@ -76,6 +87,10 @@ pub struct Outcomes {
     /// Had not gone out when a person stopped it.
     #[oai(default)]
     pub canceled: u64,
+    /// Why providers did not take what they did not take, in their own words.
+    #[oai(default, validator(max_items = 32))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<FailureReason>,
 }
 
 /// One batch of a combined report.
@@ -140,6 +155,10 @@ impl Example for SentIncrease {
                 web: 0,
                 outcomes: Some(Outcomes {
                     unregistered: 4,
+                    reasons: vec![FailureReason {
+                        reason: "UNREGISTERED".to_owned(),
+                        count: 4,
+                    }],
                     ..Outcomes::default()
                 }),
             }]),
