@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use jraze_domain::{campaign::Event, keys::Scope};
 use jraze_openapi::{
-    api::{ListQuery, NotificationsPort},
+    api::{Launched, ListQuery, NotificationsPort},
     dto::{ApiError, Notification, NotificationDraft, NotificationStatus, NotificationStatusChange, Paged},
-    security::Caller,
+    security::{Caller, IDEMPOTENCY_KEY_HEADER},
 };
 use jraze_storage::notifications::NotificationOrder;
 
@@ -15,6 +15,9 @@ use crate::{
     convert::{self, error, notification},
     services::notifications::Notifications,
 };
+
+/// Longest name of a launch, in characters.
+const MAX_IDEMPOTENCY_KEY: usize = 255;
 
 /// The port.
 pub(crate) struct Port {
@@ -78,15 +81,19 @@ impl NotificationsPort for Port {
         self.make(caller, which, Event::Withdraw).await
     }
 
-    async fn launch(&self, caller: Caller, which: String) -> Result<Notification, ApiError> {
-        let idempotency_key = caller.idempotency_key.clone();
+    async fn launch(&self, caller: Caller, which: String) -> Result<Launched, ApiError> {
+        let idempotency_key = caller.idempotency_key.clone().map(idempotency_key).transpose()?;
         let app = self.authenticator.app(caller).await?;
         let which = notification::reference(&which)?;
-        let seen = self
+        let launched = self
             .notifications
             .launch(app, which, idempotency_key.as_deref())
             .await;
-        Ok(notification::show(seen.map_err(error::service)?))
+        let (seen, replayed) = launched.map_err(error::service)?;
+        Ok(Launched {
+            notification: notification::show(seen),
+            replayed,
+        })
     }
 
     async fn change_status(
@@ -117,4 +124,15 @@ impl Port {
         let seen = self.notifications.transition(app, which, event).await;
         Ok(notification::show(seen.map_err(error::service)?))
     }
+}
+
+/// A client's name for its request.
+fn idempotency_key(key: String) -> Result<String, ApiError> {
+    let printable = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if printable && (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) {
+        return Ok(key);
+    }
+    let message = format!("is 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters");
+    let pointer = format!("/{IDEMPOTENCY_KEY_HEADER}");
+    Err(ApiError::invalid("invalid_parameter", pointer, message))
 }

@@ -211,8 +211,11 @@ impl Parser {
         let (field, kind) = self.field(key)?;
         let Some(operator) = text("operator").and_then(Operator::from_name) else {
             let known: Vec<_> = Operator::ALL.iter().map(|operator| operator.name()).collect();
-            let given = text("operator").map(quoted).unwrap_or_default();
-            let message = format!("there is no operator {given}; known are {}", known.join(", "));
+            let problem = match text("operator") {
+                Some(given) => format!("there is no operator {}", quoted(given)),
+                None => "the operator is missing".to_owned(),
+            };
+            let message = format!("{problem}; known are {}", known.join(", "));
             return Err(self.error("/operator", ConditionErrorCode::UnknownOperator, message));
         };
         if !operator.applies_to(kind) {
