@@ -9,15 +9,19 @@ use futures_util::stream::BoxStream;
 use poem::{Body, IntoResponse, Response};
 use poem_openapi::{
     ApiResponse,
-    registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry},
+    registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry},
     types::{Example, Type},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::dto::{
-    ApiError, CatalogueEntry, DeletedDevice, Device, DeviceHistory, DeviceSecret, Health, ImportLine,
-    ImportReport, LoggedDevices, Notification, Page, Paged, SentCounts, error::Failure,
+use crate::{
+    api::Launched,
+    dto::{
+        ApiError, CatalogueEntry, DeletedDevice, Device, DeviceHistory, DeviceSecret, Health, ImportLine,
+        ImportReport, LoggedDevices, Notification, Page, Paged, SentCounts, error::Failure,
+    },
+    security::IDEMPOTENT_REPLAYED_HEADER,
 };
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -166,6 +170,62 @@ impl<T: Shown> ApiResponse for Answer<T> {
         T::register(registry);
         Page::register(registry);
         registry.create_schema::<Self, _>(T::ENVELOPE.to_owned(), |_| envelope_schema::<T>());
+    }
+}
+
+/// The answer to a launch; a header says when the launch was made before.
+#[derive(Debug)]
+pub struct LaunchAnswer {
+    answer: Answer<Notification>,
+    replayed: bool,
+}
+
+impl From<Launched> for LaunchAnswer {
+    fn from(launched: Launched) -> Self {
+        Self {
+            answer: launched.notification.into(),
+            replayed: launched.replayed,
+        }
+    }
+}
+
+impl IntoResponse for LaunchAnswer {
+    fn into_response(self) -> Response {
+        let response = self.answer.into_response();
+        if self.replayed {
+            response
+                .with_header(IDEMPOTENT_REPLAYED_HEADER, "true")
+                .into_response()
+        } else {
+            response
+        }
+    }
+}
+
+impl ApiResponse for LaunchAnswer {
+    fn meta() -> MetaResponses {
+        let mut meta = <Answer<Notification> as ApiResponse>::meta();
+        for response in &mut meta.responses {
+            response.headers.push(MetaHeader {
+                name: IDEMPOTENT_REPLAYED_HEADER.to_owned(),
+                description: Some(
+                    "`true` when the same `Idempotency-Key` launched it before, and nothing was done this \
+                     time; absent otherwise."
+                        .to_owned(),
+                ),
+                required: false,
+                deprecated: false,
+                schema: MetaSchemaRef::Inline(Box::new(MetaSchema {
+                    enum_items: vec![json!("true")],
+                    ..MetaSchema::new("string")
+                })),
+            });
+        }
+        meta
+    }
+
+    fn register(registry: &mut Registry) {
+        <Answer<Notification> as ApiResponse>::register(registry);
     }
 }
 

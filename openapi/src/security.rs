@@ -19,6 +19,8 @@ pub const SERVER_KEY_HEADER: &str = "X-Server-Key";
 pub const DEVICE_SECRET_HEADER: &str = "X-Device-Secret";
 /// The header that makes a launch safe to repeat.
 pub const IDEMPOTENCY_KEY_HEADER: &str = "Idempotency-Key";
+/// The header of an answer to a launch that was made before, under the same name.
+pub const IDEMPOTENT_REPLAYED_HEADER: &str = "Idempotent-Replayed";
 
 /// What a caller of the API presents.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -27,7 +29,8 @@ pub struct Caller {
     pub key: Option<String>,
     /// The secret of the device that a client key speaks for.
     pub device_secret: Option<String>,
-    /// The name that the caller gave this request, to repeat it safely.
+    /// The name that the caller gave this request, to repeat it safely: as it came, because a name that
+    /// is no good must be refused and not taken for none.
     pub idempotency_key: Option<String>,
 }
 
@@ -38,7 +41,9 @@ impl Caller {
         Self {
             key: text(headers, API_KEY_HEADER).or_else(|| bearer(headers)),
             device_secret: text(headers, DEVICE_SECRET_HEADER),
-            idempotency_key: text(headers, IDEMPOTENCY_KEY_HEADER),
+            idempotency_key: headers
+                .get(IDEMPOTENCY_KEY_HEADER)
+                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
         }
     }
 }
@@ -198,6 +203,21 @@ mod tests {
         );
         assert_eq!(key(&[("authorization", "Basic YTpi")]), None);
         assert_eq!(key(&[("x-server-key", "c")]), None);
+    }
+
+    #[test]
+    fn an_idempotency_key_that_is_no_good_is_not_taken_for_none() {
+        let key = |value: &[u8]| {
+            let value = poem::http::HeaderValue::from_bytes(value).unwrap();
+            Caller::from_headers(&HeaderMap::from_iter([(
+                IDEMPOTENCY_KEY_HEADER.parse().unwrap(),
+                value,
+            )]))
+            .idempotency_key
+        };
+        assert_eq!(key(b"launch 7").as_deref(), Some("launch 7"));
+        assert_eq!(key(b"").as_deref(), Some(""));
+        assert!(key(b"\xFF").is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Ports that do nothing: the document is printed from them, and a test can mount them.
 
 use crate::{
-    api::{DevicesPort, HealthPort, InternalPort, ListQuery, NotificationsPort, devices::Bytes},
+    api::{DevicesPort, HealthPort, InternalPort, Launched, ListQuery, NotificationsPort, devices::Bytes},
     dto::{
         ApiError, CatalogueEntry, DeletedDevice, Device, DeviceHistory, DeviceSearch, DeviceSecret,
         DeviceUpsert, Health, ImportReport, LogNotification, LoggedDevices, Notification, NotificationDraft,
@@ -78,7 +78,7 @@ impl NotificationsPort for Stub {
     async fn withdraw(&self, _: Caller, _: String) -> Result<Notification, ApiError> {
         no()
     }
-    async fn launch(&self, _: Caller, _: String) -> Result<Notification, ApiError> {
+    async fn launch(&self, _: Caller, _: String) -> Result<Launched, ApiError> {
         no()
     }
     async fn change_status(

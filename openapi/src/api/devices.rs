@@ -36,7 +36,7 @@ pub trait DevicesPort: Send + Sync + 'static {
         external_id: String,
     ) -> impl Future<Output = Result<Device, ApiError>> + Send;
 
-    /// Deletes the device, its properties and its history.
+    /// Deletes the device with its token, secret and properties. The send log keeps its bare number.
     fn delete(
         &self,
         caller: Caller,
@@ -156,7 +156,10 @@ impl<P: DevicesPort> DevicesApi<P> {
 
     /// Erase a device
     ///
-    /// Deletes the device with its token and properties. Counts of past notifications stay.
+    /// Deletes the device with its names, token, secret and properties. What stays is its sequential
+    /// number, which is never given to another device: in the send log, where nothing leads to it any
+    /// more, and in the work of running campaigns until that is cleaned up. Counts of past notifications
+    /// stay.
     #[oai(
         path = "/devices/:external_id",
         method = "delete",
@@ -264,7 +267,8 @@ impl<P: DevicesPort> DevicesApi<P> {
     /// Import devices
     ///
     /// One JSON object a line (at most 64 KiB each), any number of lines. A line that is wrong is
-    /// reported and does not stop the rest. Sent again, an import changes nothing.
+    /// reported and does not stop the rest. Sent again, an import
+    /// makes no device twice; it counts as a registration of each (`last_seen_at`).
     #[oai(
         path = "/devices/-/%3Aimport",
         method = "post",

@@ -15,7 +15,7 @@ pub mod notifications;
 pub use devices::{DevicesApi, DevicesPort};
 pub use health::{HealthApi, HealthPort};
 pub use internal::{InternalApi, InternalPort};
-pub use notifications::{NotificationsApi, NotificationsPort};
+pub use notifications::{Launched, NotificationsApi, NotificationsPort};
 
 /// The chapters of the document.
 #[derive(Tags)]

@@ -7,11 +7,20 @@ use poem_openapi::{
 
 use super::{ListQuery, Tag, notification_example};
 use crate::{
-    answer::{Acts, Lists, Moves, Reads, Reply, Writes, answer},
+    answer::{Acts, LaunchAnswer, Lists, Moves, Reads, Refused, Reply, Writes, answer},
     body::Body,
     dto::{ApiError, Notification, NotificationDraft, NotificationStatus, NotificationStatusChange, Paged},
     security::Caller,
 };
+
+/// What came of asking for a launch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Launched {
+    /// The notification as it stands now.
+    pub notification: Notification,
+    /// The same request launched it before; nothing was done this time.
+    pub replayed: bool,
+}
 
 /// What the server does for the notification operations. A notification is named by its uuid or by
 /// its sequential number; telling them apart is the port's work.
@@ -53,12 +62,13 @@ pub trait NotificationsPort: Send + Sync + 'static {
         notification_id: String,
     ) -> impl Future<Output = Result<Notification, ApiError>> + Send;
 
-    /// Launches a draft.
+    /// Launches a draft. Whether the caller's name for the launch is one that can be kept is the port's
+    /// to check.
     fn launch(
         &self,
         caller: Caller,
         notification_id: String,
-    ) -> impl Future<Output = Result<Notification, ApiError>> + Send;
+    ) -> impl Future<Output = Result<Launched, ApiError>> + Send;
 
     /// Moves it to another status, as far as a person may.
     fn change_status(
@@ -164,7 +174,9 @@ impl<P: NotificationsPort> NotificationsApi<P> {
     /// Launch a draft
     ///
     /// It becomes queued (5) and is sent at `scheduled_at`, or at once. A second launch is refused
-    /// with 409, unless it carries the `Idempotency-Key` of the first.
+    /// with 409, unless it carries the `Idempotency-Key` of the first: that one changes nothing, answers the
+    /// notification as it stands by then, and says so in the header `Idempotent-Replayed`. Send a fresh
+    /// key with each launch that you mean, and the same key when you heard no answer.
     #[oai(
         path = "/notifications/:notification_id/%3Alaunch",
         method = "post",
@@ -172,7 +184,7 @@ impl<P: NotificationsPort> NotificationsApi<P> {
         request_header(
             name = "Idempotency-Key",
             ty = "Option<String>",
-            description = "A name for this launch, 1 to 255 characters; with the same name it may be repeated."
+            description = "A name for this launch, 1 to 255 printable ASCII characters; with the same name it may be repeated. Kept with the notification, as a hash."
         )
     )]
     async fn launch(
@@ -181,8 +193,8 @@ impl<P: NotificationsPort> NotificationsApi<P> {
         /// Its uuid, or its sequential number.
         #[oai(example = "notification_example")]
         notification_id: Path<String>,
-    ) -> Reply<Notification, Acts> {
-        answer(self.0.launch(caller, notification_id.0).await)
+    ) -> Result<LaunchAnswer, Refused<Acts>> {
+        Ok(self.0.launch(caller, notification_id.0).await?.into())
     }
 
     /// Change the status

@@ -235,7 +235,11 @@ impl ApiError {
             return Self::bad_request("invalid_path", "the path does not decode to UTF-8");
         }
         if let Some(error) = error.downcast_ref::<ParseParamError>() {
-            return Self::invalid("invalid_parameter", format!("/{}", error.name), &error.reason);
+            return Self::invalid(
+                "invalid_parameter",
+                format!("/{}", error.name),
+                plain(&error.reason),
+            );
         }
         if error.is::<ContentTypeError>() {
             return Self::unsupported_media_type("application/json");
@@ -285,6 +289,17 @@ impl ApiError {
             headers.insert(header::ALLOW, allow);
         }
         response
+    }
+}
+
+/// What poem says of a parameter, without the names of Rust types.
+fn plain(reason: &str) -> &str {
+    if reason.contains("verification failed") {
+        "this value is out of the parameter's range"
+    } else if reason.contains("failed to parse") {
+        "this value is not of the parameter's type"
+    } else {
+        reason
     }
 }
 

@@ -13,7 +13,8 @@ use super::{
     time::Timestamp,
 };
 
-/// A draft: what a person writes.
+/// A draft: what a person writes. All of its texts, links and data together make a message of at most
+/// 4,096 bytes, which is what FCM and APNs take; a heavier draft is refused.
 #[derive(Clone, PartialEq, Object, Serialize, Deserialize)]
 #[oai(example)]
 #[serde(deny_unknown_fields)]
