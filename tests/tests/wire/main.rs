@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | `fcm` | every row of the FCM table, access tokens, what arrives |
 //! | `apns` | every row of the APNs table, provider tokens, what arrives |
-//! | `transport` | streams, connections, and everything that can break one |
+//! | `transport` | streams, and everything that can break one |
+//! | `connections` | reaching a host, keeping a connection, giving one up |
 //! | `measure` | sends a second (ignored unless asked for) |
 //! | `settings` | credentials that cannot be used, refused with the reason |
 //!
@@ -12,6 +13,7 @@
 //! that misbehaves in ways that no sandbox would.
 
 mod apns;
+mod connections;
 mod fcm;
 mod measure;
 mod peer;
