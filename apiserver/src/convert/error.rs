@@ -95,6 +95,8 @@ pub(crate) fn content(errors: Vec<ContentError>) -> ApiError {
     errors.into_iter().fold(refusal, |refusal, error| {
         let pointer = match error.field.split_once('/') {
             Some((field, key)) => format!("/{field}/{}", pointer_token(key)),
+            // The whole body.
+            None if error.field.is_empty() => String::new(),
             None => format!("/{}", error.field),
         };
         refusal.at(pointer, error.problem)

@@ -202,4 +202,14 @@ mod tests {
         let pointers: Vec<_> = error.fields.iter().map(|field| field.pointer.as_str()).collect();
         assert_eq!(pointers, ["/image_url", "/data/aps"]);
     }
+
+    #[test]
+    fn what_is_too_heavy_in_all_is_refused_before_it_is_a_draft() {
+        let mut body = json!({"title": "a", "body": "b".repeat(3_000), "data": {"k": "v".repeat(500)}});
+        assert!(draft(written(body.clone())).is_ok());
+        body["data"]["l"] = json!("v".repeat(500));
+        let error = draft(written(body)).unwrap_err();
+        assert_eq!(error.fields[0].pointer, "");
+        assert!(error.reason.contains("4096"), "{}", error.reason);
+    }
 }

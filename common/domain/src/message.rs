@@ -14,7 +14,12 @@ use crate::ids::NotificationUuid;
 
 /// The longest title, in bytes of UTF-8.
 pub const MAX_TITLE_BYTES: usize = 512;
-/// The longest body, in bytes of UTF-8. Providers take 4096 bytes of payload in all.
+/// The most bytes of a message in all, as the providers count them (FCM and APNs alike).
+pub const MAX_PAYLOAD_BYTES: usize = 4_096;
+/// What a message weighs besides texts, links and data: the blocks of all platforms with their names,
+/// the collapse identity, the notification's UUID and the times, each at its longest.
+const ENVELOPE_BYTES: usize = 569;
+/// The longest body, in bytes of UTF-8.
 pub const MAX_BODY_BYTES: usize = 3_072;
 /// The longest deep link, image or icon address, in bytes.
 pub const MAX_URL_BYTES: usize = 2_048;
@@ -58,9 +63,9 @@ impl fmt::Debug for Content {
 
 /// A field of [`Content`] that cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
+#[error("{}{problem}", if field.is_empty() { String::new() } else { format!("{field}: ") })]
 pub struct ContentError {
-    /// The field's name; for `data`, `data/<key>`.
+    /// The field's name; for `data`, `data/<key>`; empty for the content as a whole.
     pub field: String,
     /// What is wrong with it.
     pub problem: String,
@@ -93,12 +98,48 @@ impl Content {
         for (key, value) in &self.data {
             faults.data(key, value);
         }
+        let bytes = self.payload_bytes();
+        if bytes > MAX_PAYLOAD_BYTES {
+            let problem = format!(
+                "comes to {bytes} bytes as a message, {} more than the {MAX_PAYLOAD_BYTES} that FCM and APNs \
+                 take: shorten the texts, the links or the data",
+                bytes - MAX_PAYLOAD_BYTES
+            );
+            faults.add("", &problem);
+        }
         if faults.0.is_empty() {
             Ok(())
         } else {
             Err(faults.0)
         }
     }
+
+    /// The bytes of the largest message that is made of this, never too few: FCM's for a device whose
+    /// platform is not known. That one holds the icon and an https link twice, for the app and for the
+    /// browser; everything else once.
+    pub fn payload_bytes(&self) -> usize {
+        // The numbers are the names that come with each address, and `"mutable-content":1` with a picture.
+        let link = self.deep_link.as_deref().map_or(0, |link| {
+            let for_browsers = link.starts_with("https://").then(|| json_bytes(link) + 23);
+            json_bytes(link) + 8 + for_browsers.unwrap_or(0)
+        });
+        let image = self.image_url.as_deref().map_or(0, |url| json_bytes(url) + 29);
+        let icon = self.icon_url.as_deref().map_or(0, |url| 2 * json_bytes(url) + 16);
+        // A colon and a comma with each.
+        let entry = |(key, value): (&String, &String)| json_bytes(key) + json_bytes(value) + 2;
+        let data: usize = self.data.iter().map(entry).sum();
+        ENVELOPE_BYTES + json_bytes(&self.title) + json_bytes(&self.body) + link + image + icon + data
+    }
+}
+
+/// The bytes of a text in JSON, with its quotes.
+fn json_bytes(text: &str) -> usize {
+    let escaped = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 2,
+        0..0x20 => 6,
+        _ => 1,
+    });
+    2 + escaped.sum::<usize>()
 }
 
 #[derive(Default)]
@@ -293,6 +334,31 @@ mod tests {
             let mut refused = content();
             refused.data.insert(key.into(), "v".into());
             assert!(fault(&refused).starts_with("data/"), "{key}");
+        }
+    }
+
+    #[test]
+    fn what_fits_field_by_field_but_not_in_all_is_refused_as_a_whole_with_the_numbers() {
+        let mut heavy = content();
+        heavy.body = "x".repeat(MAX_BODY_BYTES);
+        assert_eq!(heavy.validate(), Ok(()), "the longest body fits alone");
+        heavy.data.insert("more".into(), "x".repeat(MAX_DATA_VALUE_BYTES));
+        let faults = heavy.validate().expect_err("it is too heavy");
+        let [ContentError { field, problem }] = faults.as_slice() else {
+            panic!("{faults:?}")
+        };
+        assert_eq!(field, "");
+        let bytes = heavy.payload_bytes().to_string();
+        assert!(problem.contains(&bytes) && problem.contains("4096"), "{problem}");
+        assert!(faults[0].to_string().starts_with("comes to"), "{}", faults[0]);
+    }
+
+    #[test]
+    fn a_text_weighs_what_it_weighs_in_json() {
+        let all: String = (0..=0x2FF_u32).filter_map(char::from_u32).collect();
+        for text in ["", "plain", "\"quoted\" \\ line\n", "für 🎉", all.as_str()] {
+            let written = serde_json::to_string(text).expect("text");
+            assert_eq!(json_bytes(text), written.len(), "{written}");
         }
     }
 

@@ -33,6 +33,8 @@ mod jitter;
 mod provider;
 mod retry_after;
 mod set;
+#[cfg(test)]
+mod test_contents;
 pub mod transport;
 mod verdict;
 

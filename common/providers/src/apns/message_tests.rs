@@ -6,6 +6,7 @@ use jraze_domain::{
 use serde_json::{Value, json};
 
 use super::*;
+use crate::test_contents::contents;
 
 fn push(content: Content) -> Push {
     let notification = NotificationUuid(uuid::Uuid::from_u128(7));
@@ -101,6 +102,17 @@ fn a_campaigns_own_entries_win_over_ours() {
         (&json!("own"), &json!("mine"))
     );
     assert_eq!(payload["aps"]["mutable-content"], 1);
+}
+
+#[test]
+fn no_payload_is_larger_than_the_domain_says() {
+    for content in contents() {
+        let bytes = content.payload_bytes();
+        if bytes <= jraze_domain::message::MAX_PAYLOAD_BYTES {
+            let size = prepare(&push(content)).expect("it fits").size();
+            assert!(size <= bytes, "{size} of {bytes}");
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@ use chrono::TimeDelta;
 use jraze_domain::{ids::NotificationUuid, message::CollapseId};
 
 use super::*;
+use crate::test_contents::contents;
 
 fn now() -> DateTime<Utc> {
     "2026-11-21T09:00:00Z".parse().expect("a time")
@@ -27,6 +28,38 @@ fn rich() -> Push {
         icon_url: Some("https://cdn.example/small.png".into()),
         data: [("sku".to_owned(), "42".to_owned())].into(),
     })
+}
+
+#[test]
+fn no_message_is_larger_than_the_domain_says_and_what_it_says_is_near() {
+    // The longest times that a request can name.
+    let expires: DateTime<Utc> = "9999-12-31T23:59:59Z".parse().expect("a time");
+    let (mut fitting, mut heavy) = (0, 0);
+    for content in contents() {
+        let bytes = content.payload_bytes();
+        if bytes > jraze_domain::message::MAX_PAYLOAD_BYTES {
+            heavy += 1;
+            continue;
+        }
+        fitting += 1;
+        let mut largest = 0;
+        let shape = format!("{content:?}");
+        let mut push = push(content);
+        push.expires_at = Some(expires);
+        for platform in [
+            DevicePlatform::Unknown,
+            DevicePlatform::Android,
+            DevicePlatform::Ios,
+            DevicePlatform::Web,
+        ] {
+            let size = Prepared::new(&push, platform, now()).expect(&shape).size();
+            assert!(size <= bytes, "{platform:?}: {size} of {bytes}, {shape}");
+            largest = largest.max(size);
+        }
+        // An empty title or body is left out of the message.
+        assert!(bytes - largest <= 24, "{largest} of {bytes}, {shape}");
+    }
+    assert!(fitting > 500 && heavy > 100, "{fitting} and {heavy}");
 }
 
 fn sent(push: &Push, platform: DevicePlatform, token: &str) -> Value {
