@@ -106,13 +106,14 @@ impl Notifications {
         Ok(self.lookup(app, which).await?.status.person_event(wanted)?)
     }
 
-    /// Launches a draft; asked again under the same idempotency key, answers what became of it.
+    /// Launches a draft; asked again under the same idempotency key, answers what became of it. Also says
+    /// whether it is such a replay.
     pub(crate) async fn launch(
         &self,
         app: AppId,
         which: NotificationRef,
         idempotency_key: Option<&str>,
-    ) -> Result<Seen, ServiceError> {
+    ) -> Result<(Seen, bool), ServiceError> {
         match self
             .repository
             .launch(app, which, idempotency_key, self.clock.now())
@@ -120,9 +121,9 @@ impl Notifications {
         {
             Launch::Made(notification) => {
                 self.launched.notify_one();
-                self.see(*notification).await
+                Ok((self.see(*notification).await?, false))
             }
-            Launch::Replayed(notification) => self.see(*notification).await,
+            Launch::Replayed(notification) => Ok((self.see(*notification).await?, true)),
             Launch::Refused { found } => Err(IllegalTransition {
                 from: found,
                 to: Event::Launch.target(),
