@@ -95,6 +95,15 @@ impl Store {
         Ok(())
     }
 
+    /// The server's version, such as `8.0.4`.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the server does not answer.
+    pub async fn server_version(&self) -> Result<String, StorageError> {
+        let build = self.database.run_command(doc! { "buildInfo": 1 }).await?;
+        Ok(build.get_str("version").unwrap_or("unknown").to_owned())
+    }
+
     /// Drops the whole database. For tests and `jraze dev --fresh`.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use clap::Args;
 use jraze_openapi::dto::{Health, Notification};
 use jraze_providers::ProviderSet;
 use jraze_runtime::clock::SystemClock;
-use jraze_storage::Store;
+use jraze_storage::{Store, migrations};
 use serde_json::json;
 use toml::Table;
 
@@ -80,14 +80,29 @@ async fn database(settings: &Settings, report: &mut Report) {
         Ok(store) => store,
         Err(error) => return report.note("database", Err(error.into())),
     };
+    let version = store.server_version().await;
     report.note(
         "database",
-        Ok(format!(
-            "a replica set answers; database {:?}",
-            settings.mongodb.database
-        )),
+        version.map_err(Into::into).map(|version| {
+            let name = &settings.mongodb.database;
+            format!("a replica set of MongoDB {version} answers; database {name:?}")
+        }),
+    );
+    let pending = migrations::pending(&store).await;
+    report.note(
+        "migrations",
+        pending.map(|names| migrations_text(&names)).map_err(Into::into),
     );
     store.close().await;
+}
+
+/// Steps that wait are no fault: the next start of any role takes them.
+fn migrations_text(pending: &[&str]) -> String {
+    if pending.is_empty() {
+        return "all applied".to_owned();
+    }
+    let (count, names) = (pending.len(), pending.join(", "));
+    format!("{count} pending ({names}): the next start applies them, or `jraze migrate`")
 }
 
 fn credentials(settings: Settings, report: &mut Report) {
@@ -141,4 +156,19 @@ async fn key(client: &Client) -> anyhow::Result<String> {
         .await;
     campaigns.context("the key cannot read campaigns")?;
     Ok("good, may read campaigns".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::migrations_text;
+
+    #[test]
+    fn migrations_that_wait_are_named_with_what_applies_them() {
+        assert_eq!(migrations_text(&[]), "all applied");
+        let text = migrations_text(&["one", "two"]);
+        assert!(
+            text.starts_with("2 pending (one, two)") && text.contains("jraze migrate"),
+            "{text}"
+        );
+    }
 }

@@ -49,14 +49,14 @@ const MIGRATIONS: &[Migration] = &[Migration {
 pub async fn run(store: &Store) -> Result<Vec<&'static str>, StorageError> {
     let records = store.collection::<Document>(COLLECTION);
     let mut applied = Vec::new();
-    if pending(store).await?.is_empty() {
+    if outstanding(store).await?.is_empty() {
         return Ok(applied);
     }
     let owner = mongodb::bson::oid::ObjectId::new().to_hex();
     while !take_turn(store, &owner).await? {
         tokio::time::sleep(POLL).await;
     }
-    for migration in pending(store).await? {
+    for migration in outstanding(store).await? {
         tracing::info!(number = migration.number, name = migration.name, "migrating");
         (migration.up)(store).await?;
         let record = vec![doc! { "$set": { "name": migration.name, "applied_at": "$$NOW" } }];
@@ -72,7 +72,16 @@ pub async fn run(store: &Store) -> Result<Vec<&'static str>, StorageError> {
     Ok(applied)
 }
 
-async fn pending(store: &Store) -> Result<Vec<&'static Migration>, StorageError> {
+/// The names of the steps that [`run`] would run, in their order.
+///
+/// # Errors
+/// [`StorageError`] when the database does not answer.
+pub async fn pending(store: &Store) -> Result<Vec<&'static str>, StorageError> {
+    let outstanding = outstanding(store).await?;
+    Ok(outstanding.iter().map(|migration| migration.name).collect())
+}
+
+async fn outstanding(store: &Store) -> Result<Vec<&'static Migration>, StorageError> {
     let records = store.collection::<Document>(COLLECTION);
     let mut pending = Vec::new();
     for migration in MIGRATIONS {
