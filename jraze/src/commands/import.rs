@@ -1,12 +1,13 @@
 //! `jraze import FILE`: devices from NDJSON or CSV, with live progress.
 //!
 //! On a terminal a bar over the bytes of the file; elsewhere a plain line every five seconds; with
-//! `--json` events `{"event": "progress" | "done", ...}`. The summary always comes. Rejected lines
-//! go to `FILE.rejected.ndjson` with line number and reason, and make the exit code 3.
+//! `--json` events `{"event": "columns" | "progress" | "done" | "failed", ...}`. What the columns of a
+//! CSV file are taken for is said before anything is sent; the summary comes when something was.
+//! Rejected lines go to `FILE.rejected.ndjson` with line number and reason, and make the exit code 3.
 
 use std::{
     fs::File,
-    io::{self, BufReader, BufWriter, Write},
+    io::{self, BufReader},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,9 +24,12 @@ use super::Done;
 use crate::{
     client::{Client, ClientArgs},
     import::{
-        Chunk, ReadError, Rejected,
+        Chunk, ReadError,
         columns::Mapping,
-        csv_file, ndjson,
+        csv_file,
+        infer::Inferred,
+        ndjson,
+        rejected::RejectedFile,
         upload::{Totals, Uploaded, upload},
     },
     output::{Output, grouped},
@@ -78,26 +82,44 @@ pub(crate) async fn run(args: ImportArgs, output: Output) -> anyhow::Result<Done
     let size = (!from_stdin).then(|| std::fs::metadata(&args.file)).transpose();
     let size = size.with_context(|| format!("cannot read {}", args.file.display()))?;
 
-    let rejected = RejectedFile::beside(&args.file);
+    let table = match format {
+        Format::Csv => Some(inspect(&args, output).await?),
+        Format::Ndjson => None,
+    };
+    let mut rejected = RejectedFile::beside(&args.file);
     let mut progress = Progress::new(output, size.map(|file| file.len()));
-    let outcome = send(&args, format, &client, &mut progress, rejected).await;
-    let rejected = progress.finish(outcome.as_ref().ok().and_then(Option::as_deref));
+    let outcome = send(&args, table, &client, &mut progress, &mut rejected).await;
+    // Also after a failure: what was rejected until then is worth reading.
+    let file = rejected.close()?;
+    let some_rejected = progress.finish(outcome.is_ok(), file.as_deref());
     outcome?;
-    Ok(if rejected { Done::Partly } else { Done::Fully })
+    Ok(if some_rejected { Done::Partly } else { Done::Fully })
 }
 
-/// Reads on a thread of its own, keeps `parallel` requests in flight; the file of rejected lines,
-/// when there are any.
+/// Looks at the columns of a CSV file, and says what they are taken for before anything is sent.
+async fn inspect(args: &ImportArgs, output: Output) -> anyhow::Result<csv_file::Table> {
+    let (path, maps) = (args.file.clone(), args.maps.clone());
+    let table = task::spawn_blocking(move || csv_file::inspect(&path, &maps)).await;
+    let table = table.context("the reader of the file broke off")??;
+    for property in &table.properties {
+        output.line(property.text());
+    }
+    let columns: Vec<_> = table.properties.iter().map(Inferred::json).collect();
+    output.event(&json!({"event": "columns", "columns": columns}));
+    Ok(table)
+}
+
+/// Reads on a thread of its own, keeps `parallel` requests in flight.
 async fn send(
     args: &ImportArgs,
-    format: Format,
+    table: Option<csv_file::Table>,
     client: &Client,
     progress: &mut Progress,
-    mut rejected: RejectedFile,
-) -> anyhow::Result<Option<PathBuf>> {
+    rejected: &mut RejectedFile,
+) -> anyhow::Result<()> {
     let (sender, receiver) = mpsc::channel(usize::from(args.parallel));
-    let (path, maps) = (args.file.clone(), args.maps.clone());
-    let reader = task::spawn_blocking(move || read(&path, format, &maps, sender));
+    let path = args.file.clone();
+    let reader = task::spawn_blocking(move || read(&path, table.as_ref(), sender));
 
     let chunks = stream::unfold(receiver, async |mut receiver: mpsc::Receiver<Chunk>| {
         Some((receiver.recv().await?, receiver))
@@ -106,7 +128,8 @@ async fn send(
         .enumerate()
         // The waits between attempts need to differ, not to surprise: a seed for each part does.
         .map(|(index, chunk)| upload(client, chunk, StdRng::seed_from_u64(index as u64)))
-        .buffer_unordered(usize::from(args.parallel));
+        // In the order of the file, so that the rejected lines are.
+        .buffered(usize::from(args.parallel));
     let mut uploads = std::pin::pin!(uploads);
     while let Some(uploaded) = uploads.next().await {
         let uploaded: Uploaded = uploaded.context("the import stopped")?;
@@ -114,16 +137,16 @@ async fn send(
         progress.add(&uploaded);
     }
     reader.await.context("the reader of the file broke off")??;
-    rejected.close()
+    Ok(())
 }
 
-fn read(path: &Path, format: Format, maps: &[Mapping], chunks: mpsc::Sender<Chunk>) -> Result<(), ReadError> {
+fn read(path: &Path, table: Option<&csv_file::Table>, chunks: mpsc::Sender<Chunk>) -> Result<(), ReadError> {
     // A closed channel means that the uploads gave up and have said why.
     let emit = |chunk| chunks.blocking_send(chunk).is_ok();
-    match format {
-        Format::Csv => csv_file::read(path, maps, emit),
-        Format::Ndjson if path.as_os_str() == "-" => ndjson::read(path, io::stdin().lock(), emit),
-        Format::Ndjson => {
+    match table {
+        Some(table) => csv_file::read(path, table, emit),
+        None if path.as_os_str() == "-" => ndjson::read(path, io::stdin().lock(), emit),
+        None => {
             let file = File::open(path);
             let file = file.map_err(|source| ReadError::Io {
                 path: path.to_owned(),
@@ -131,52 +154,6 @@ fn read(path: &Path, format: Format, maps: &[Mapping], chunks: mpsc::Sender<Chun
             })?;
             ndjson::read(path, BufReader::with_capacity(1 << 20, file), emit)
         }
-    }
-}
-
-/// `FILE.rejected.ndjson`, made when the first line is rejected.
-struct RejectedFile {
-    path: PathBuf,
-    file: Option<BufWriter<File>>,
-}
-
-impl RejectedFile {
-    fn beside(input: &Path) -> Self {
-        let mut name = if input.as_os_str() == "-" {
-            "import".into()
-        } else {
-            input.as_os_str().to_owned()
-        };
-        name.push(".rejected.ndjson");
-        Self {
-            path: name.into(),
-            file: None,
-        }
-    }
-
-    fn write(&mut self, rejected: &[Rejected]) -> anyhow::Result<()> {
-        if rejected.is_empty() {
-            return Ok(());
-        }
-        let context = || format!("cannot write {}", self.path.display());
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(BufWriter::new(File::create(&self.path).with_context(context)?)),
-        };
-        for line in rejected {
-            serde_json::to_writer(&mut *file, line).with_context(context)?;
-            file.write_all(b"\n").with_context(context)?;
-        }
-        Ok(())
-    }
-
-    fn close(self) -> anyhow::Result<Option<PathBuf>> {
-        let Some(mut file) = self.file else {
-            return Ok(None);
-        };
-        file.flush()
-            .with_context(|| format!("cannot write {}", self.path.display()))?;
-        Ok(Some(self.path))
     }
 }
 
@@ -273,8 +250,9 @@ impl Progress {
         })
     }
 
-    /// Says how it ended, also when it broke off; whether lines were rejected.
-    fn finish(self, rejected_file: Option<&Path>) -> bool {
+    /// Says how it ended, also when it broke off after something was sent; whether lines were
+    /// rejected.
+    fn finish(self, complete: bool, rejected_file: Option<&Path>) -> bool {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -284,8 +262,12 @@ impl Progress {
             updated,
             rejected,
         } = self.totals;
+        if !complete && received == 0 {
+            return false;
+        }
         self.output.line(format!(
-            "{} devices in {:.1} s ({}/s): {} created, {} updated, {} rejected",
+            "{}{} devices in {:.1} s ({}/s): {} created, {} updated, {} rejected",
+            if complete { "" } else { "not complete: " },
             grouped(received),
             self.started.elapsed().as_secs_f64(),
             grouped(self.rate()),
@@ -297,7 +279,8 @@ impl Progress {
             self.output
                 .line(format!("rejected lines with their reasons: {}", file.display()));
         }
-        self.output.event(&self.event("done", rejected_file));
+        let name = if complete { "done" } else { "failed" };
+        self.output.event(&self.event(name, rejected_file));
         rejected > 0
     }
 }

@@ -84,12 +84,13 @@ impl Kind {
         }
     }
 
-    /// The narrowest type that fits the cells of both.
-    pub(crate) fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (same, other) if same == other => same,
-            (Self::Int, Self::Float) | (Self::Float, Self::Int) => Self::Float,
-            _ => Self::Text,
+    /// What a cell of the type looks like, for a person.
+    pub(crate) fn expected(self) -> &'static str {
+        match self {
+            Self::Bool => "true or false, 1 or 0, yes or no",
+            Self::Int => "a whole number of at most 64 bits",
+            Self::Float => "a number",
+            Self::Text | Self::List => "text",
         }
     }
 
@@ -235,6 +236,14 @@ fn checked_key(key: &str) -> Result<String, String> {
     }
 }
 
+/// What [`platform`] takes, for a person.
+pub(crate) fn platforms(field: Field) -> &'static str {
+    match field {
+        Field::SendPlatform => "1 or fcm, 2 or apns, 3 or web_push, 0 or unknown",
+        _ => "1 or android, 2 or ios, 3 or web, 0 or unknown",
+    }
+}
+
 /// The number of a platform given by number or by name.
 pub(crate) fn platform(field: Field, cell: &str) -> Option<u64> {
     let number = match (field, cell.to_ascii_lowercase().as_str()) {
@@ -252,16 +261,6 @@ mod tests {
     use serde_json::json;
 
     use super::{Column, Field, Kind, Mapping, platform, resolve};
-
-    #[test]
-    fn a_column_has_the_narrowest_type_that_fits_all_of_its_cells() {
-        let kind = |cells: &[&str]| cells.iter().map(|cell| Kind::of(cell)).reduce(Kind::and).unwrap();
-        assert_eq!(kind(&["1", "-20"]), Kind::Int);
-        assert_eq!(kind(&["1", "2.5"]), Kind::Float);
-        assert_eq!(kind(&["true", "FALSE"]), Kind::Bool);
-        assert_eq!(kind(&["1", "n/a"]), Kind::Text);
-        assert_eq!(kind(&["true", "1"]), Kind::Text);
-    }
 
     #[test]
     fn numbers_that_would_lose_what_is_written_stay_text() {

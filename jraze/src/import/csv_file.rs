@@ -1,53 +1,79 @@
 //! CSV: a header, then one device a row. Read twice: once for the types of the columns, once to
 //! send.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, io::Read as _, path::Path, sync::Arc};
 
 use csv::{Position, ReaderBuilder, StringRecord, Trim};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Chunk, ReadError, Rejected,
+    Chunk, GZIP, LINES_PER_REQUEST, Origin, ReadError, Rejected,
     columns::{self, Column, Field, Kind, Mapping},
+    infer::{Cells, Inferred},
+    raw, refuse_gzip,
 };
 
+/// A CSV file whose columns are understood.
+#[derive(Debug)]
+pub(crate) struct Table {
+    columns: Vec<Column>,
+    /// The properties and their types, in the order of the columns.
+    pub(crate) properties: Vec<Inferred>,
+}
+
 /// Cuts the file into chunks and gives each to `emit`, until it answers false.
-pub(crate) fn read(
-    path: &Path,
-    mappings: &[Mapping],
-    mut emit: impl FnMut(Chunk) -> bool,
-) -> Result<(), ReadError> {
+pub(crate) fn read(path: &Path, table: &Table, mut emit: impl FnMut(Chunk) -> bool) -> Result<(), ReadError> {
     let broken = |source| ReadError::Csv {
         path: path.to_owned(),
         source,
     };
-    let columns = typed_columns(path, mappings)?;
-
     let mut reader = open(path)?;
-    // The header was looked at by `typed_columns`; asking for it makes the reader skip it.
+    let file = Arc::new(open_file(path)?);
+    // The header was looked at by `inspect`; asking for it makes the reader skip it.
     reader.byte_headers().map_err(broken)?;
-    let mut chunk = Chunk::default();
+    let mut offset = reader.position().byte();
+    let empty = |bytes_read| Chunk {
+        bytes_read,
+        origin: Some(Origin {
+            file: Arc::clone(&file),
+            rows: Vec::new(),
+        }),
+        ..Chunk::default()
+    };
+    let mut chunk = empty(offset);
     let mut record = StringRecord::new();
-    let mut offset = 0;
     loop {
         let row = match reader.read_record(&mut record) {
             Ok(false) => break,
             Ok(true) => {
                 let number = record.position().map_or(0, Position::line);
-                device(&columns, &record)
-                    .map_err(|fault| fault.rejects(number, &record))
+                device(&table.columns, &record)
+                    .map_err(|fault| fault.rejects(number))
                     .map(|device| (number, device))
             }
             Err(error) => Err(unreadable(error).map_err(broken)?),
         };
-        let position = reader.position().byte();
-        chunk.bytes_read += position - offset;
-        offset = position;
+        let start = std::mem::replace(&mut offset, reader.position().byte());
+        chunk.bytes_read += offset - start;
         match row {
-            Ok((number, device)) => chunk.push(number, device.to_string().as_bytes()),
-            Err(rejected) => chunk.rejected.push(rejected),
+            Ok((number, device)) => {
+                chunk.push(number, device.to_string().as_bytes());
+                if let Some(origin) = &mut chunk.origin {
+                    origin.rows.push(start..offset);
+                }
+            }
+            Err(rejected) => {
+                let (line, input) = raw(&file, rejected.line, &(start..offset));
+                chunk.rejected.push(Rejected {
+                    line,
+                    input,
+                    ..rejected
+                });
+            }
         }
-        if chunk.is_full() && !emit(std::mem::take(&mut chunk)) {
+        if (chunk.is_full() || chunk.rejected.len() >= LINES_PER_REQUEST)
+            && !emit(std::mem::replace(&mut chunk, empty(0)))
+        {
             return Ok(());
         }
     }
@@ -57,20 +83,28 @@ pub(crate) fn read(
     Ok(())
 }
 
-fn open(path: &Path) -> Result<csv::Reader<File>, ReadError> {
-    let file = File::open(path).map_err(|source| ReadError::Io {
+fn open_file(path: &Path) -> Result<File, ReadError> {
+    File::open(path).map_err(|source| ReadError::Io {
         path: path.to_owned(),
         source,
-    })?;
-    Ok(ReaderBuilder::new().trim(Trim::All).from_reader(file))
+    })
 }
 
-/// What the columns are, with a type for every property.
-fn typed_columns(path: &Path, mappings: &[Mapping]) -> Result<Vec<Column>, ReadError> {
+fn open(path: &Path) -> Result<csv::Reader<File>, ReadError> {
+    Ok(ReaderBuilder::new().trim(Trim::All).from_reader(open_file(path)?))
+}
+
+/// What the columns are, with a type for every property: the first reading.
+pub(crate) fn inspect(path: &Path, mappings: &[Mapping]) -> Result<Table, ReadError> {
     let broken = |source| ReadError::Csv {
         path: path.to_owned(),
         source,
     };
+    let mut beginning = [0; GZIP.len()];
+    // A file that is shorter is judged as CSV.
+    if open_file(path)?.read_exact(&mut beginning).is_ok() {
+        refuse_gzip(path, &beginning)?;
+    }
     let mut reader = open(path)?;
     let header = reader.headers().map_err(broken)?.clone();
     let names: Vec<_> = header
@@ -83,7 +117,8 @@ fn typed_columns(path: &Path, mappings: &[Mapping]) -> Result<Vec<Column>, ReadE
         message,
     })?;
 
-    let mut inferred: Vec<Option<Kind>> = vec![None; columns.len()];
+    let file = open_file(path)?;
+    let mut seen = vec![Cells::default(); columns.len()];
     let mut record = StringRecord::new();
     loop {
         match reader.read_record(&mut record) {
@@ -93,24 +128,31 @@ fn typed_columns(path: &Path, mappings: &[Mapping]) -> Result<Vec<Column>, ReadE
                 unreadable(error).map_err(broken)?;
             }
             Ok(true) => {
-                for (kind, cell) in inferred.iter_mut().zip(record.iter()) {
-                    if !cell.is_empty() && *kind != Some(Kind::Text) {
-                        let of_cell = Kind::of(cell);
-                        *kind = Some(kind.map_or(of_cell, |kind| kind.and(of_cell)));
-                    }
+                let end = reader.position().byte();
+                let line = || match record.position() {
+                    Some(start) => raw(&file, start.line(), &(start.byte()..end)).0,
+                    None => 0,
+                };
+                for (cells, cell) in seen.iter_mut().zip(record.iter()) {
+                    cells.see(line, cell);
                 }
             }
         }
     }
-    for (column, inferred) in columns.iter_mut().zip(inferred) {
-        if let Column::Property {
-            kind: kind @ None, ..
-        } = column
-        {
-            *kind = Some(inferred.unwrap_or(Kind::Text));
+    let mut properties = Vec::new();
+    for ((column, cells), name) in columns.iter_mut().zip(seen).zip(names) {
+        if let Column::Property { key, kind } = column {
+            let spoiler = if kind.is_none() { cells.spoiler() } else { None };
+            let kind = *kind.get_or_insert_with(|| cells.kind());
+            properties.push(Inferred {
+                column: name.to_owned(),
+                key: key.clone(),
+                kind,
+                spoiler,
+            });
         }
     }
-    Ok(columns)
+    Ok(Table { columns, properties })
 }
 
 /// A row that the CSV reader refuses but can go on after.
@@ -145,20 +187,13 @@ struct Fault {
 }
 
 impl Fault {
-    fn rejects(self, line: u64, record: &StringRecord) -> Rejected {
-        let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
-        // Writing a record to memory cannot fail; an empty input is no loss beside the line number.
-        let bytes = writer
-            .write_record(record)
-            .ok()
-            .and_then(|()| writer.into_inner().ok());
-        let input = String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default();
+    fn rejects(self, line: u64) -> Rejected {
         Rejected {
             line,
             code: "invalid_row".into(),
             reason: self.reason,
             pointer: Some(self.pointer),
-            input: input.trim_end().to_owned(),
+            input: String::new(),
         }
     }
 }
@@ -176,7 +211,11 @@ fn device(columns: &[Column], record: &StringRecord) -> Result<Value, Fault> {
             Column::Field(field @ (Field::SendPlatform | Field::DevicePlatform)) => {
                 let number = columns::platform(*field, cell).ok_or_else(|| Fault {
                     pointer: format!("/{}", field.name()),
-                    reason: format!("{cell:?} is no {}", field.name()),
+                    reason: format!(
+                        "{cell:?} is no {}: expected {}",
+                        field.name(),
+                        columns::platforms(*field)
+                    ),
                 })?;
                 device.insert(field.name().to_owned(), json!(number));
             }
@@ -187,7 +226,7 @@ fn device(columns: &[Column], record: &StringRecord) -> Result<Value, Fault> {
                 let kind = kind.unwrap_or(Kind::Text);
                 let value = kind.value(cell).ok_or_else(|| Fault {
                     pointer: format!("/properties/{key}"),
-                    reason: format!("{cell:?} is no {}", kind.name()),
+                    reason: format!("{cell:?} is no {}: expected {}", kind.name(), kind.expected()),
                 })?;
                 properties.insert(key.clone(), value);
             }
@@ -211,26 +250,33 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::read;
+    use super::{inspect, read};
     use crate::import::Rejected;
 
     fn imported(text: &[u8], maps: &[&str]) -> (Vec<Value>, Vec<Rejected>) {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text).unwrap();
         let maps: Vec<_> = maps.iter().map(|map| map.parse().unwrap()).collect();
-        let (mut devices, mut rejected, mut bytes) = (Vec::new(), Vec::new(), 0);
-        read(file.path(), &maps, |chunk| {
+        let (mut devices, mut inputs, mut rejected, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let table = inspect(file.path(), &maps).unwrap();
+        read(file.path(), &table, |chunk| {
             let lines = chunk
                 .body
                 .split(|byte| *byte == b'\n')
                 .filter(|line| !line.is_empty());
             devices.extend(lines.map(|line| serde_json::from_slice::<Value>(line).unwrap()));
+            inputs.extend((0..chunk.numbers.len()).map(|index| chunk.input(index)));
             rejected.extend(chunk.rejected);
             bytes += chunk.bytes_read;
             true
         })
         .unwrap();
         assert!(bytes <= fs::metadata(file.path()).unwrap().len());
+        assert_eq!(inputs.len(), devices.len());
+        for ((_, input), device) in inputs.iter().zip(&devices) {
+            let first = input.split(',').next().unwrap();
+            assert_eq!(device["external_id"], first, "the raw row belongs to the device");
+        }
         (devices, rejected)
     }
 
@@ -272,7 +318,8 @@ mod tests {
 
     #[test]
     fn a_wrong_row_is_rejected_with_its_line_and_the_rest_goes_on() {
-        let text = b"external_id,device_platform,age\nu1,android,31\nu2,palm,3\nu3\nu4,\xff,1\nu5,ios,1\n";
+        let text =
+            b"external_id,device_platform,age\nu1,android,31\nu2, palm ,3\r\nu3\r\n\r\nu4,\xff,1\nu5,ios,1\n";
         let (devices, rejected) = imported(text, &["age=age:int"]);
         let ids: Vec<_> = devices
             .iter()
@@ -280,8 +327,14 @@ mod tests {
             .collect();
         assert_eq!(ids, ["u1", "u5"]);
         let lines: Vec<_> = rejected.iter().map(|rejected| rejected.line).collect();
-        assert_eq!(lines, [3, 4, 5]);
+        assert_eq!(lines, [3, 4, 6], "as an editor counts them");
         assert_eq!(rejected[0].pointer.as_deref(), Some("/device_platform"));
-        assert_eq!(rejected[0].input, "u2,palm,3");
+        let inputs: Vec<_> = rejected.iter().map(|rejected| &rejected.input[..]).collect();
+        assert_eq!(
+            inputs,
+            ["u2, palm ,3", "u3", "u4,\u{fffd},1"],
+            "as they are written"
+        );
+        assert!(rejected[0].reason.contains("1 or android"));
     }
 }

@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use super::{Chunk, ReadError, Rejected};
+use super::{Chunk, ReadError, Rejected, refuse_gzip};
 
 /// The server takes lines up to this many bytes.
 const LINE_LIMIT: usize = 64 * 1024;
@@ -16,6 +16,11 @@ pub(crate) fn read(
     mut source: impl BufRead,
     mut emit: impl FnMut(Chunk) -> bool,
 ) -> Result<(), ReadError> {
+    let beginning = source.fill_buf().map_err(|source| ReadError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    refuse_gzip(path, beginning)?;
     let mut chunk = Chunk::default();
     let mut line = Vec::new();
     let mut number = 0;
@@ -108,7 +113,7 @@ mod tests {
         assert_eq!(chunks.len(), 1);
         assert_eq!(chunks[0].body, b"{\"a\":1}\n{\"a\":2}\n");
         assert_eq!(chunks[0].numbers, [1, 4]);
-        assert_eq!(chunks[0].line(1), Some(&b"{\"a\":2}"[..]));
+        assert_eq!(chunks[0].input(1), (4, "{\"a\":2}".to_owned()));
     }
 
     #[test]

@@ -81,17 +81,17 @@ pub(crate) async fn upload(
     }
     rejected.extend(report.errors.iter().map(|problem| {
         let index = problem.line.saturating_sub(1) as usize;
-        let input = chunk
-            .line(index)
-            .map(|line| String::from_utf8_lossy(line).into_owned());
+        let (line, input) = chunk.input(index);
         Rejected {
-            line: chunk.numbers.get(index).copied().unwrap_or(0),
+            line,
             code: problem.code.clone(),
             reason: problem.reason.clone(),
             pointer: problem.pointer.clone(),
-            input: input.unwrap_or_default(),
+            input,
         }
     }));
+    // Those refused here come before those refused by the server; a person reads them by line.
+    rejected.sort_by_key(|rejected| rejected.line);
     let here = chunk.numbers.len() as u64;
     let refused_here = rejected.len() as u64 - report.errors.len() as u64;
     let totals = Totals {
