@@ -15,7 +15,7 @@ pub(crate) struct Cli {
     /// TOML file with the settings of the roles
     #[arg(long, global = true, env = "JRAZE_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Set one key of the configuration, e.g. `--set worker.concurrency=8`; wins over everything
+    /// Set one key of the configuration, e.g. `--set worker.max_in_flight=200`; wins over everything
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// Answer with one JSON object a line, for scripts

@@ -39,6 +39,12 @@ impl Output {
         }
     }
 
+    /// A line on standard error, whatever the shape: why the exit code is not 0.
+    pub(crate) fn complain(self, text: &str) {
+        // Nobody is left to be told when standard error is gone.
+        let _ = writeln!(io::stderr().lock(), "jraze: {text}");
+    }
+
     /// A line for a script; nothing without `--json`.
     pub(crate) fn event(self, event: &impl Serialize) {
         if self.json {

@@ -84,7 +84,7 @@ fn environment() -> impl Iterator<Item = (String, String)> {
     texts.filter(|(name, _)| !NOT_KEYS.contains(&name.as_str()) && !name.starts_with("JRAZE_TEST_"))
 }
 
-/// `worker.concurrency=8` as TOML; what is no TOML value is taken as text, so that
+/// `worker.max_in_flight=200` as TOML; what is no TOML value is taken as text, so that
 /// `apiserver.listen=0.0.0.0:80` needs no quotes.
 fn parse_assignment(assignment: &str) -> anyhow::Result<Table> {
     let (key, value) = assignment.split_once('=').context("--set expects KEY=VALUE")?;
@@ -109,14 +109,28 @@ fn merge(under: &mut Table, over: Table) {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_assignment;
+    use clap::CommandFactory as _;
+
+    use super::{Settings, parse_assignment};
+    use crate::cli::Cli;
+
+    #[test]
+    fn the_example_in_the_help_of_set_is_a_key() {
+        let command = Cli::command();
+        let set = command.get_arguments().find(|arg| arg.get_id() == "set").unwrap();
+        let help = set.get_help().unwrap().to_string();
+        let (_, example) = help.split_once("`--set ").unwrap();
+        let example = parse_assignment(example.split('`').next().unwrap()).unwrap();
+        let settings: Settings = example.try_into().unwrap();
+        assert_eq!(settings.worker.max_in_flight, 200);
+    }
 
     #[test]
     fn set_takes_toml_values_and_plain_texts() {
         let set = |text: &str| parse_assignment(text).unwrap().to_string();
         assert_eq!(
-            set("worker.concurrency=8").replace(' ', ""),
-            "[worker]\nconcurrency=8\n"
+            set("worker.max_in_flight=8").replace(' ', ""),
+            "[worker]\nmax_in_flight=8\n"
         );
         assert_eq!(
             set("apiserver.listen=0.0.0.0:80"),

@@ -1,16 +1,13 @@
 //! `jraze campaign ...`: what a person does with a campaign, from a shell.
 //!
-//! A campaign is a notification of the API, and these commands are its requests. `watch` shows it
-//! live: a bar on a terminal, a plain line for each change elsewhere, one JSON object for each
-//! change with `--json`. It ends with the campaign: exit code 0 when it is SENT, 1 when it ended
-//! otherwise.
+//! A campaign is a notification of the API, and these commands are its requests. Following one to its
+//! end is [`super::watch`].
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs};
 
 use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 use jraze_openapi::dto::{Notification, NotificationStatus};
 use jraze_runtime::{
     clock::{Clock, SystemClock},
@@ -19,14 +16,11 @@ use jraze_runtime::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::Done;
+use super::{Done, later, watch::watch};
 use crate::{
     client::{Answer, Client, ClientArgs},
     output::{Output, grouped},
 };
-
-/// How often `watch` asks.
-const ASK_EVERY: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CampaignCommand {
@@ -65,17 +59,8 @@ pub(crate) struct CreateArgs {
     /// Icon of the notification (web)
     #[arg(long, value_name = "URL")]
     icon_url: Option<String>,
-    /// Who gets it: a condition tree as JSON, or @FILE
-    #[arg(
-        long,
-        value_name = "JSON|@FILE",
-        required_unless_present = "all",
-        conflicts_with = "all"
-    )]
-    conditions: Option<String>,
-    /// Everybody gets it
-    #[arg(long)]
-    all: bool,
+    #[command(flatten)]
+    audience: AudienceArgs,
     /// Extra data for the app, may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     data: Vec<(String, String)>,
@@ -90,6 +75,18 @@ pub(crate) struct CreateArgs {
     watch: bool,
     #[command(flatten)]
     client: ClientArgs,
+}
+
+/// One of the two, so that nobody sends to everybody by forgetting a flag.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct AudienceArgs {
+    /// Who gets it: a condition tree as JSON, or @FILE
+    #[arg(long, value_name = "JSON|@FILE")]
+    conditions: Option<String>,
+    /// Everybody gets it
+    #[arg(long)]
+    all: bool,
 }
 
 #[derive(Debug, Args)]
@@ -168,13 +165,19 @@ pub(crate) async fn run(command: CampaignCommand, output: Output) -> anyhow::Res
 
 async fn create(args: CreateArgs, output: Output) -> anyhow::Result<Done> {
     let client = args.client.client()?;
-    let conditions = args.conditions.as_deref().map(read_conditions).transpose()?;
+    let conditions = args
+        .audience
+        .conditions
+        .as_deref()
+        .map(read_conditions)
+        .transpose()?;
     let scheduled_at = args.at.map(|when| match when {
-        When::At(time) => time,
-        When::In(wait) => SystemClock.now() + wait.get(),
+        When::At(time) => Ok(time),
+        When::In(wait) => later(SystemClock.now(), wait).context("--at is too far away"),
     });
+    let scheduled_at = scheduled_at.transpose()?;
     let data: BTreeMap<_, _> = args.data.into_iter().collect();
-    let mut draft = json!({ "title": args.title, "body": args.body, "all": args.all });
+    let mut draft = json!({ "title": args.title, "body": args.body, "all": args.audience.all });
     let mut set = |key: &str, value: Option<Value>| {
         if let Some(value) = value {
             draft[key] = value;
@@ -276,74 +279,11 @@ async fn list(args: &ListArgs, output: Output) -> anyhow::Result<Done> {
     Ok(Done::Fully)
 }
 
-/// Follows the campaign to its end.
-async fn watch(client: &Client, id: &str, output: Output) -> anyhow::Result<Done> {
-    let bar = output.draws_bars().then(|| {
-        let bar = ProgressBar::new(1);
-        let style = ProgressStyle::with_template("{spinner} {bar:30} {msg}");
-        bar.set_style(style.unwrap_or(ProgressStyle::default_bar()));
-        bar
-    });
-    let mut last = None;
-    let mut unreachable = 0;
-    let campaign = loop {
-        let answer = client
-            .get(&["notifications", id])
-            .timeout(Duration::from_secs(10))
-            .send()
-            .await;
-        let campaign: Notification = match answer {
-            Ok(campaign) => campaign,
-            // The server may be restarting; the campaign does not mind, and nor should its watcher.
-            Err(error) if error.is_transient() && unreachable < 100 => {
-                unreachable += 1;
-                tokio::time::sleep(ASK_EVERY).await;
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        unreachable = 0;
-        if let Some(bar) = &bar {
-            bar.set_length(campaign.progress.partitions_total.max(1));
-            bar.set_position(campaign.progress.partitions_done);
-            bar.set_message(summary(&campaign));
-        } else if last.as_ref() != Some(&summary(&campaign)) {
-            output.line(summary(&campaign));
-            output.event(&event("progress", &campaign));
-            last = Some(summary(&campaign));
-        }
-        if has_ended(campaign.status) {
-            break campaign;
-        }
-        tokio::time::sleep(ASK_EVERY).await;
-    };
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
-    for line in report(&campaign) {
-        output.line(line);
-    }
-    output.event(&event("done", &campaign));
-    Ok(if campaign.status == NotificationStatus::Sent {
-        Done::Fully
-    } else {
-        Done::Failed
-    })
-}
-
-fn has_ended(status: NotificationStatus) -> bool {
-    use NotificationStatus as Status;
-    matches!(
-        status,
-        Status::Sent | Status::Error | Status::Deleted | Status::Canceled
-    )
-}
-
-fn total(campaign: &Notification) -> u64 {
+pub(super) fn total(campaign: &Notification) -> u64 {
     campaign.sent.android + campaign.sent.ios + campaign.sent.web
 }
 
-fn name(status: NotificationStatus) -> &'static str {
+pub(super) fn name(status: NotificationStatus) -> &'static str {
     match status {
         NotificationStatus::Draft => "DRAFT",
         NotificationStatus::Launched => "LAUNCHED",
@@ -356,59 +296,8 @@ fn name(status: NotificationStatus) -> &'static str {
     }
 }
 
-/// One line about where the campaign stands.
-fn summary(campaign: &Notification) -> String {
-    let mut text = format!("{} · {} sent", name(campaign.status), grouped(total(campaign)));
-    for (label, count) in failures(campaign) {
-        text.push_str(&format!(" · {} {label}", grouped(count)));
-    }
-    text
-}
-
-/// Everything about the end of the campaign.
-fn report(campaign: &Notification) -> Vec<String> {
-    let mut lines = vec![format!(
-        "{} · {} sent (android {}, ios {}, web {})",
-        name(campaign.status),
-        grouped(total(campaign)),
-        grouped(campaign.sent.android),
-        grouped(campaign.sent.ios),
-        grouped(campaign.sent.web),
-    )];
-    lines.extend(failures(campaign).map(|(label, count)| format!("  {} {label}", grouped(count))));
-    for failure in campaign.failures.iter().flatten() {
-        lines.push(format!("    {} × {}", grouped(failure.count), failure.reason));
-    }
-    if let Some(error) = &campaign.error {
-        lines.push(format!("  {error}"));
-    }
-    if let (Some(from), Some(to)) = (campaign.launched_at, campaign.finished_at) {
-        let seconds = (to.0 - from.0).as_seconds_f64();
-        let rate = (campaign.counts.targeted as f64 / seconds.max(0.001)) as u64;
-        lines.push(format!(
-            "  {seconds:.1} s from start to finish, {} devices a second",
-            grouped(rate)
-        ));
-    }
-    lines
-}
-
-/// The outcomes other than sent that did happen.
-fn failures(campaign: &Notification) -> impl Iterator<Item = (&'static str, u64)> {
-    let counts = campaign.counts;
-    let all = [
-        ("unregistered", counts.unregistered),
-        ("failed", counts.failed),
-        ("unknown", counts.unknown),
-        ("skipped", counts.skipped),
-        ("expired", counts.expired),
-        ("canceled", counts.canceled),
-    ];
-    all.into_iter().filter(|(_, count)| *count > 0)
-}
-
 /// What a script reads.
-fn event(event: &str, campaign: &Notification) -> Value {
+pub(super) fn event(event: &str, campaign: &Notification) -> Value {
     json!({
         "event": event, "id": campaign.id, "uuid": campaign.uuid, "status": name(campaign.status),
         "sent": campaign.sent, "counts": campaign.counts, "progress": campaign.progress,
@@ -418,53 +307,7 @@ fn event(event: &str, campaign: &Notification) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use jraze_openapi::dto::{Notification, NotificationStatus};
-    use wire::example;
-
-    use super::{When, event, report, summary};
-
-    mod wire {
-        use jraze_openapi::dto::Notification;
-        use serde_json::json;
-
-        pub(super) fn example() -> Notification {
-            serde_json::from_value(json!({
-                "id": 12, "uuid": "0b0f0c7e-5a2e-4c8e-9d3c-2f6c1a3b7d10", "title": "t", "body": "b",
-                "sent": {"android": 1200, "ios": 34, "web": 0}, "deep_link": null, "image_url": null,
-                "icon_url": null, "conditions": null, "status": 2, "scheduled_at": null,
-                "created_at": "2026-11-21T09:00:00.000Z", "modified_at": "2026-11-21T09:00:00.000Z",
-                "all": true, "data": {}, "expires_at": null,
-                "launched_at": "2026-11-21T09:00:00.000Z", "finished_at": "2026-11-21T09:00:02.000Z",
-                "error": null, "progress": {"partitions_total": 2, "partitions_done": 2},
-                "counts": {"targeted": 1240, "sent": 1234, "failed": 0, "unregistered": 6,
-                           "unknown": 0, "skipped": 0, "expired": 0, "canceled": 0},
-                "failures": [{"reason": "UNREGISTERED", "count": 5}, {"reason": "Unregistered", "count": 1}]
-            }))
-            .unwrap()
-        }
-    }
-
-    #[test]
-    fn the_report_says_counts_by_platform_failures_with_their_reasons_and_speed() {
-        let campaign: Notification = example();
-        assert_eq!(campaign.status, NotificationStatus::Sent);
-        assert_eq!(summary(&campaign), "SENT · 1,234 sent · 6 unregistered");
-        assert_eq!(
-            report(&campaign),
-            [
-                "SENT · 1,234 sent (android 1,200, ios 34, web 0)",
-                "  6 unregistered",
-                "    5 × UNREGISTERED",
-                "    1 × Unregistered",
-                "  2.0 s from start to finish, 620 devices a second",
-            ]
-        );
-    }
-
-    #[test]
-    fn events_carry_the_status_by_name() {
-        assert_eq!(event("done", &example())["status"], "SENT");
-    }
+    use super::When;
 
     #[test]
     fn a_time_is_an_instant_or_a_wait() {

@@ -11,6 +11,10 @@ pub(crate) mod keys;
 pub(crate) mod migrate;
 pub(crate) mod openapi;
 pub(crate) mod roles;
+pub(crate) mod watch;
+
+use chrono::{DateTime, Utc};
+use jraze_runtime::config::HumanDuration;
 
 use crate::{
     cli::{Cli, Command},
@@ -49,4 +53,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<Done> {
         Command::Config(command) => config::run(command, &sources, output),
         Command::Doctor(args) => doctor::run(args, &sources, output).await,
     }
+}
+
+/// So long after `now`, unless the calendar does not go that far.
+fn later(now: DateTime<Utc>, wait: HumanDuration) -> Option<DateTime<Utc>> {
+    now.checked_add_signed(chrono::TimeDelta::from_std(wait.get()).ok()?)
 }
