@@ -38,6 +38,28 @@ async fn launch(api: &Api, more: Value) -> Result<String> {
     Ok(path)
 }
 
+/// A campaign to so many people that is LAUNCHED, every send of which takes a while.
+async fn under_way(stack: &Roles, people: u64, latency_ms: u64) -> Result<(Api, String)> {
+    let api = stack.api("server");
+    register(&api, (1..=people).map(Person)).await?;
+    stack
+        .sandbox()
+        .script(&json!({ "rules": [{ "latency_ms": latency_ms }] }))
+        .await?;
+    let path = launch(&api, json!({})).await?;
+    until(&api, &path, LAUNCHED, 5).await;
+    Ok((api, path))
+}
+
+/// Devices that the API counts as sent to.
+fn sent(notification: &Value) -> u64 {
+    let sent = &notification["sent"];
+    ["android", "ios", "web"]
+        .iter()
+        .filter_map(|platform| sent[platform].as_u64())
+        .sum()
+}
+
 async fn until(api: &Api, path: &str, status: u64, seconds: u64) -> Value {
     eventually(
         &format!("status {status} of {path}"),
@@ -80,14 +102,7 @@ async fn a_scheduled_campaign_goes_out_at_its_second_and_not_before() -> Result<
 #[tokio::test]
 async fn cancelling_stops_what_has_not_gone_and_counts_what_has() -> Result<()> {
     let stack = Roles::start("cancel").await?;
-    let api = stack.api("server");
-    register(&api, (1..=6_000).map(Person)).await?;
-    stack
-        .sandbox()
-        .script(&json!({ "rules": [{ "latency_ms": 400 }] }))
-        .await?;
-    let path = launch(&api, json!({})).await?;
-    until(&api, &path, LAUNCHED, 5).await;
+    let (api, path) = under_way(&stack, 6_000, 400).await?;
     tokio::time::sleep(Duration::from_millis(1_000)).await;
     let canceled = api
         .put(&format!("{path}/status"), &json!({ "status": CANCELED }))
@@ -106,10 +121,7 @@ async fn cancelling_stops_what_has_not_gone_and_counts_what_has() -> Result<()> 
         "the counts are the ledger's",
         Duration::from_secs(5),
         async || api.get(&path).await.unwrap_or_default(),
-        |seen| {
-            let sent = &seen["sent"];
-            sent["android"].as_u64().unwrap_or(0) + sent["ios"].as_u64().unwrap_or(0) == later as u64
-        },
+        |seen| sent(seen) == later as u64,
     )
     .await;
     assert_eq!(api.get(&path).await?["status"], CANCELED, "it stays canceled");
@@ -119,14 +131,7 @@ async fn cancelling_stops_what_has_not_gone_and_counts_what_has() -> Result<()> 
 #[tokio::test]
 async fn a_paused_campaign_rests_and_goes_on_where_it_was() -> Result<()> {
     let stack = Roles::start("pause").await?;
-    let api = stack.api("server");
-    register(&api, (1..=4_000).map(Person)).await?;
-    stack
-        .sandbox()
-        .script(&json!({ "rules": [{ "latency_ms": 300 }] }))
-        .await?;
-    let path = launch(&api, json!({})).await?;
-    until(&api, &path, LAUNCHED, 5).await;
+    let (api, path) = under_way(&stack, 4_000, 300).await?;
     tokio::time::sleep(Duration::from_millis(700)).await;
     api.put(&format!("{path}/status"), &json!({ "status": PAUSED }))
         .await?;
@@ -205,24 +210,14 @@ async fn passing_failures_are_retried_and_dead_tokens_leave_the_audience() -> Re
     api.put("/devices", &body).await?;
     let third = launch(&api, json!({})).await?;
     let done = until(&api, &third, SENT, 30).await;
-    assert_eq!(
-        done["sent"]["android"].as_u64().unwrap_or(0) + done["sent"]["ios"].as_u64().unwrap_or(0),
-        201
-    );
+    assert_eq!(sent(&done), 201);
     stack.stop().await
 }
 
 #[tokio::test]
 async fn a_worker_killed_in_the_middle_loses_nothing_and_the_totals_are_exact() -> Result<()> {
     let mut stack = Roles::start_with("kill", "lease = \"10s\"\n").await?;
-    let api = stack.api("server");
-    register(&api, (1..=6_000).map(Person)).await?;
-    stack
-        .sandbox()
-        .script(&json!({ "rules": [{ "latency_ms": 200 }] }))
-        .await?;
-    let path = launch(&api, json!({})).await?;
-    until(&api, &path, LAUNCHED, 5).await;
+    let (api, path) = under_way(&stack, 6_000, 200).await?;
     tokio::time::sleep(Duration::from_millis(900)).await;
     let heir = stack.another_worker()?;
     std::mem::replace(&mut stack.worker, heir).kill().await?;
@@ -236,8 +231,11 @@ async fn a_worker_killed_in_the_middle_loses_nothing_and_the_totals_are_exact() 
         doubled <= 4 * 2 * 500,
         "{doubled} doubled: only what was in flight may be"
     );
-    let sent = done["sent"]["android"].as_u64().unwrap_or(0) + done["sent"]["ios"].as_u64().unwrap_or(0);
-    assert_eq!(sent, 6_000, "a device counts once however often it was asked for");
+    assert_eq!(
+        sent(&done),
+        6_000,
+        "a device counts once however often it was asked for"
+    );
     stack.stop().await
 }
 
@@ -271,14 +269,7 @@ async fn only_a_draft_can_be_launched_and_nobody_is_not_everybody() -> Result<()
 async fn what_a_dead_worker_had_sent_is_counted_or_unknown_even_when_the_campaign_is_cancelled() -> Result<()>
 {
     let mut stack = Roles::start_with("killcancel", "lease = \"10s\"\n").await?;
-    let api = stack.api("server");
-    register(&api, (1..=3_000).map(Person)).await?;
-    stack
-        .sandbox()
-        .script(&json!({ "rules": [{ "latency_ms": 200 }] }))
-        .await?;
-    let path = launch(&api, json!({})).await?;
-    until(&api, &path, LAUNCHED, 5).await;
+    let (api, path) = under_way(&stack, 3_000, 200).await?;
     tokio::time::sleep(Duration::from_millis(700)).await;
     let heir = stack.another_worker()?;
     std::mem::replace(&mut stack.worker, heir).kill().await?;
@@ -288,9 +279,6 @@ async fn what_a_dead_worker_had_sent_is_counted_or_unknown_even_when_the_campaig
     assert!(!accepted.is_empty());
     let went = accepted.len() as u64;
     let count = |seen: &Value, name: &str| seen["counts"][name].as_u64().unwrap_or(0);
-    let sent = |seen: &Value| {
-        seen["sent"]["android"].as_u64().unwrap_or(0) + seen["sent"]["ios"].as_u64().unwrap_or(0)
-    };
     eventually(
         "everything that went is counted as sent or as unknown",
         Duration::from_secs(30),
@@ -325,18 +313,10 @@ async fn a_device_that_no_provider_reaches_ends_as_failed_and_says_why() -> Resu
 #[tokio::test]
 async fn sends_are_logged_and_counted_once_the_api_server_is_back() -> Result<()> {
     let mut stack = Roles::start("apiaway").await?;
-    let api = stack.api("server");
-    register(&api, (1..=1_500).map(Person)).await?;
-    stack
-        .sandbox()
-        .script(&json!({ "rules": [{ "latency_ms": 300 }] }))
-        .await?;
-    let path = launch(&api, json!({})).await?;
-    until(&api, &path, LAUNCHED, 5).await;
+    let (api, path) = under_way(&stack, 1_500, 300).await?;
     stack.restart_apiserver(Duration::from_secs(3)).await?;
     let done = until(&api, &path, SENT, 40).await;
-    let sent = done["sent"]["android"].as_u64().unwrap_or(0) + done["sent"]["ios"].as_u64().unwrap_or(0);
-    assert_eq!(sent, 1_500);
+    assert_eq!(sent(&done), 1_500);
     let accepted = stack.sandbox().accepted_tokens().await?;
     assert!(accepted.len() == 1_500 && accepted.values().all(|times| *times == 1));
     stack.stop().await
