@@ -206,12 +206,13 @@ fn from_document(document: &Document) -> Result<App, StorageError> {
 mod tests {
     use super::*;
     use crate::test_util::TestDatabase;
+    use jraze_runtime::clock::{Clock as _, SystemClock};
 
     #[tokio::test]
     async fn number_one_and_its_slug_wait_for_the_first_start_however_late_it_comes() {
         let database = TestDatabase::new().await;
         let apps = Apps::new(&database);
-        let now = Utc::now();
+        let now = SystemClock.now();
         let shop = apps.create("shop", "Shop", now).await.expect("made");
         assert_eq!(shop.id, AppId(2));
         let taken = apps.create("default", "Mine", now).await;

@@ -235,6 +235,7 @@ fn target(document: &RawDocument) -> Result<Target, StorageError> {
 mod tests {
     use jraze_domain::device::{ExternalId, Registration, TokenChange};
     use jraze_domain::dispatch::BucketRange;
+    use jraze_runtime::clock::{Clock as _, SystemClock};
 
     use super::*;
     use crate::devices::{Change, Devices};
@@ -245,7 +246,7 @@ mod tests {
     #[tokio::test]
     async fn a_device_that_cannot_be_read_is_passed_over_and_the_audience_goes_on() {
         let database = TestDatabase::new().await;
-        let now = Utc::now();
+        let now = SystemClock.now();
         let all = (1..=6).map(|index| {
             let external_id = ExternalId::new(format!("d{index}")).expect("a name");
             let token = PushToken::new(format!("t{index}")).expect("a token");

@@ -163,7 +163,7 @@ fn environment_texts_become_the_type_of_their_key() {
             "JRAZE_CREDENTIALS",
             "[{provider = 'fcm', app = 1, service_account_file = 'a.json'}]",
         )
-        .env("HOME", "/root")
+        .env("HOME", "/home/somebody")
         .load()
         .unwrap();
     assert_eq!(settings.worker.concurrency, 12);

@@ -172,6 +172,7 @@ mod tests {
     use jraze_domain::campaign::{Audience, Draft};
     use jraze_domain::ids::NotificationUuid;
     use jraze_domain::message::Content;
+    use jraze_runtime::clock::{Clock as _, SystemClock};
 
     use super::*;
     use crate::test_util::TestDatabase;
@@ -195,7 +196,7 @@ mod tests {
         let mut ids = Vec::new();
         for number in 0..5 {
             let uuid = NotificationUuid(uuid::Uuid::from_u128(number));
-            let added = notifications.add(APP, uuid, &draft, chrono::Utc::now()).await;
+            let added = notifications.add(APP, uuid, &draft, SystemClock.now()).await;
             ids.push(added.expect("added").id);
         }
         let launched = doc! { "$set": { "status": i32::from(Status::Launched.number()) } };
