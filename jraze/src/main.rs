@@ -10,8 +10,10 @@
 mod cli;
 mod client;
 mod commands;
+mod database;
 mod dev;
 mod import;
+mod internal_key;
 mod output;
 mod random;
 mod settings;

@@ -12,11 +12,11 @@ use jraze_runtime::{
     config::Secret,
     lifecycle::{Drained, Lifecycle},
 };
-use jraze_storage::{MongoSettings, Store, migrations};
+use jraze_storage::Store;
 use rand::Rng as _;
 use url::Url;
 
-use crate::{client::tls_config, commands::Done, random};
+use crate::{client::tls_config, commands::Done, internal_key, random};
 
 /// How long work in flight may take after the soft stop.
 pub(crate) const GRACE: Duration = Duration::from_secs(30);
@@ -24,17 +24,6 @@ pub(crate) const GRACE: Duration = Duration::from_secs(30);
 /// The machine's clock, to be passed on.
 pub(crate) fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
-}
-
-/// The database, migrated.
-pub(crate) async fn open(settings: &MongoSettings) -> anyhow::Result<Store> {
-    let store = Store::connect(settings)
-        .await
-        .context("cannot use the database")?;
-    migrations::run(&store)
-        .await
-        .context("the migration stopped; running it again goes on")?;
-    Ok(store)
 }
 
 /// Works until the soft stop.
@@ -45,6 +34,7 @@ pub(crate) async fn worker(
     lifecycle: Lifecycle,
 ) -> anyhow::Result<()> {
     let api = internal_client("worker", &settings.api_url, &settings.internal_key)?;
+    lifecycle.spawn(internal_key::check("worker", api.clone(), lifecycle.clone()));
     let seed = random::generator().next_u64();
     let providers = ProviderSet::from_settings(credentials, clock(), seed)?;
     if providers.is_empty() {
@@ -71,6 +61,11 @@ pub(crate) async fn result_worker(
     lifecycle: Lifecycle,
 ) -> anyhow::Result<()> {
     let api = internal_client("result_worker", &settings.api_url, &settings.internal_key)?;
+    lifecycle.spawn(internal_key::check(
+        "result_worker",
+        api.clone(),
+        lifecycle.clone(),
+    ));
     let with = jraze_result_worker::Dependencies {
         store,
         api,

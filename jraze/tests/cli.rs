@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -46,6 +46,84 @@ fn wrong_usage_exits_with_2() {
     ] {
         assert_eq!(jraze(wrong).output().unwrap().status.code(), Some(2), "{wrong:?}");
     }
+}
+
+#[test]
+fn an_audience_is_asked_for_by_both_of_its_flags() {
+    let output = jraze(&["campaign", "create", "--title", "t", "--body", "b"])
+        .output()
+        .unwrap();
+    let text = text(&output.stderr);
+    assert!(text.contains("--conditions") && text.contains("--all"), "{text}");
+}
+
+#[test]
+fn a_database_that_is_not_there_is_said_so_in_one_line_and_without_the_password() {
+    for command in [&["apps", "list"][..], &["migrate"], &["doctor"]] {
+        let output = jraze(command)
+            .env(
+                "JRAZE_MONGODB__URI",
+                "mongodb://me:hunter2@127.0.0.1:9/?replicaSet=rs0",
+            )
+            .env("JRAZE_MONGODB__SERVER_SELECTION_TIMEOUT", "300ms")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let all = text(&output.stdout) + &text(&output.stderr);
+        assert!(
+            all.contains("no MongoDB at 127.0.0.1:9: set mongodb.uri or JRAZE_MONGODB__URI"),
+            "{all}"
+        );
+        assert!(!all.contains("hunter2") && !all.contains("Topology"), "{all}");
+    }
+}
+
+#[test]
+fn dev_refuses_what_cannot_work_before_it_starts_a_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = |arguments: &[&str]| {
+        let mut command = jraze(&["dev", "--mongod", "/nonexistent", "--data"]);
+        command.arg(dir.path()).args(arguments).output().unwrap()
+    };
+    assert_eq!(dev(&["--listen", "nowhere"]).status.code(), Some(2));
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (arguments, message) in [
+        (["--listen", &address], "cannot listen on"),
+        (
+            ["--ready-file", "/nonexistent/ready"],
+            "cannot write /nonexistent/ready",
+        ),
+    ] {
+        let output = dev(&arguments);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains(message), "{output:?}");
+    }
+}
+
+#[test]
+fn keys_that_could_never_work_are_refused() {
+    let output = jraze(&["keys", "create", "server", "--expires-in", "0s"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let output = jraze(&["keys", "create", "internal", "--app", "2"])
+        .output()
+        .unwrap();
+    assert!(text(&output.stderr).contains("is for all apps"), "{output:?}");
+}
+
+#[test]
+fn an_import_that_cannot_begin_says_why_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("devices.csv.gz");
+    fs::write(&file, [0x1f, 0x8b, 8, 0]).unwrap();
+    let output = jraze(&["import", "--key", "k", file.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), "", "no summary of nothing");
+    assert!(text(&output.stderr).contains("gunzip "), "{output:?}");
 }
 
 #[test]
@@ -195,6 +273,11 @@ fn the_first_run_from_import_to_counts_then_a_clean_stop_and_a_second_start() {
     fs::write(&file, csv).unwrap();
     let import = dev.run(&["--json", "import", file.to_str().unwrap()]);
     assert_eq!(import.status.code(), Some(3), "partly failed: {import:?}");
+    let columns = &events(&import)[0]["columns"];
+    assert_eq!(
+        *columns,
+        serde_json::json!([{"column": "age", "property": "age", "type": "int"}])
+    );
     let done = events(&import).pop().unwrap();
     assert_eq!(
         (&done["event"], &done["created"], &done["rejected"]),

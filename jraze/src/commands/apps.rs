@@ -2,12 +2,12 @@
 
 use clap::Subcommand;
 use jraze_runtime::clock::{Clock as _, SystemClock};
-use jraze_storage::{Store, apps::Apps};
+use jraze_storage::{StorageError, Store, apps::Apps};
 use serde_json::json;
 use toml::Table;
 
-use super::{Done, roles::first_start};
-use crate::{output::Output, settings::Sources, wiring};
+use super::{Done, millis, roles::first_start};
+use crate::{database, output::Output, settings::Sources};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AppsCommand {
@@ -45,7 +45,11 @@ pub(crate) async fn run(command: AppsCommand, sources: &Sources, output: Output)
             // App 1 is the first start's; it must not become somebody's by accident.
             first_start(&store, output).await?;
             let name = name.unwrap_or_else(|| slug.clone());
-            let app = apps.create(&slug, &name, SystemClock.now()).await?;
+            let app = apps.create(&slug, &name, SystemClock.now()).await;
+            let app = app.map_err(|error| match error {
+                StorageError::Conflict { .. } => anyhow::anyhow!("there is already an app {slug}"),
+                error => error.into(),
+            })?;
             output.line(format!("app {} ({})", app.id.0, app.slug));
             output.event(&json!({"event": "created", "app": app.id.0, "slug": app.slug, "name": app.name}));
         }
@@ -61,7 +65,7 @@ pub(crate) async fn run(command: AppsCommand, sources: &Sources, output: Output)
             output.table(&["app", "slug", "created", "name"], &rows);
             for app in apps {
                 output.event(&json!({
-                    "app": app.id.0, "slug": app.slug, "name": app.name, "created_at": app.created_at,
+                    "app": app.id.0, "slug": app.slug, "name": app.name, "created_at": millis(app.created_at),
                 }));
             }
         }
@@ -73,5 +77,5 @@ pub(crate) async fn run(command: AppsCommand, sources: &Sources, output: Output)
 /// The database, migrated.
 pub(super) async fn open(sources: &Sources) -> anyhow::Result<Store> {
     let settings = sources.start(Table::new(), Table::new())?;
-    wiring::open(&settings.mongodb).await
+    database::open(&settings.mongodb).await
 }

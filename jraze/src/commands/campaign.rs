@@ -16,7 +16,7 @@ use jraze_runtime::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Done, later, watch::watch};
+use super::{Done, later, millis, watch::watch};
 use crate::{
     client::{Answer, Client, ClientArgs},
     output::{Output, grouped},
@@ -188,8 +188,7 @@ async fn create(args: CreateArgs, output: Output) -> anyhow::Result<Done> {
     set("icon_url", args.icon_url.map(Value::from));
     set("conditions", conditions);
     set("data", (!data.is_empty()).then(|| json!(data)));
-    let text = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
-    set("scheduled_at", scheduled_at.map(|time| json!(text(time))));
+    set("scheduled_at", scheduled_at.map(|time| json!(millis(time))));
 
     let campaign: Notification = client.post(&["notifications"]).json(&draft).send().await?;
     output.line(format!("draft {} ({})", campaign.id, campaign.uuid));

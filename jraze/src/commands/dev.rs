@@ -10,6 +10,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
+    net::TcpListener,
     path::{Path, PathBuf},
 };
 
@@ -31,6 +32,7 @@ use toml::Table;
 use super::Done;
 use crate::{
     client::{Client, ClientError},
+    database,
     dev::{
         keys::DevKeys,
         mongod::{Mongod, absolute},
@@ -50,7 +52,7 @@ pub(crate) struct DevArgs {
     #[arg(long, value_name = "DIR", default_value = "./jraze-data")]
     data: PathBuf,
     /// Address and port of the API; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = listen)]
     listen: String,
     /// Write addresses and keys to this file, as JSON, once everything runs
     #[arg(long, value_name = "FILE")]
@@ -63,6 +65,14 @@ pub(crate) struct DevArgs {
     mongod: Option<PathBuf>,
 }
 
+fn listen(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("expected ADDRESS:PORT, e.g. 127.0.0.1:8080".into()),
+    }
+}
+
 pub(crate) async fn run(args: DevArgs, sources: &Sources, output: Output) -> anyhow::Result<Done> {
     let data = absolute(&args.data)?;
     fs::create_dir_all(&data).with_context(|| format!("cannot write {}", data.display()))?;
@@ -70,10 +80,14 @@ pub(crate) async fn run(args: DevArgs, sources: &Sources, output: Output) -> any
     if let Some(file) = &args.ready_file {
         // A file of an earlier start would tell its reader to come too early.
         fs::remove_file(file).ok();
+        Ready::check(file)?;
     }
 
     let (base, flags) = (defaults(&data), api_flags(&args.listen));
     let mut settings = sources.start(base, flags)?;
+    // Said before minutes of fetching a database and starting it.
+    let address = &settings.apiserver.listen;
+    drop(TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?);
     let lifecycle = Lifecycle::new();
     lifecycle
         .listen_for_signals()
@@ -175,7 +189,7 @@ async fn serve(
         ..
     } = settings;
     let uri = mongodb.uri.expose().to_owned();
-    let store = wiring::open(&mongodb).await?;
+    let store = database::open(&mongodb).await?;
     let mut rng = random::generator();
     let keys = DevKeys::ready(data, &store, &mut rng, &*wiring::clock()).await?;
     let sandbox = Sandbox::start(sandbox)

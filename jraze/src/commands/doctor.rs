@@ -7,13 +7,14 @@ use clap::Args;
 use jraze_openapi::dto::{Health, Notification};
 use jraze_providers::ProviderSet;
 use jraze_runtime::clock::SystemClock;
-use jraze_storage::{Store, migrations};
+use jraze_storage::migrations;
 use serde_json::json;
 use toml::Table;
 
 use super::Done;
 use crate::{
     client::{Client, ClientArgs},
+    database,
     output::Output,
     settings::{Settings, Sources},
 };
@@ -76,9 +77,9 @@ pub(crate) async fn run(args: DoctorArgs, sources: &Sources, output: Output) -> 
 }
 
 async fn database(settings: &Settings, report: &mut Report) {
-    let store = match Store::connect(&settings.mongodb).await {
+    let store = match database::connect(&settings.mongodb).await {
         Ok(store) => store,
-        Err(error) => return report.note("database", Err(error.into())),
+        Err(error) => return report.note("database", Err(error)),
     };
     let version = store.server_version().await;
     report.note(

@@ -19,7 +19,7 @@ use jraze_storage::{
 };
 use serde_json::{Value, json};
 
-use super::{Done, apps::open};
+use super::{Done, apps::open, later, millis};
 use crate::{output::Output, random, settings::Sources};
 
 #[derive(Debug, Subcommand)]
@@ -44,9 +44,9 @@ pub(crate) struct CreateArgs {
     /// What it is for: admin, server, client (shipped in apps) or internal (workers)
     #[arg(value_parser = kind)]
     kind: KeyKind,
-    /// The app, by number or slug; internal keys are for all apps
-    #[arg(long, default_value = "1")]
-    app: String,
+    /// The app, by number or slug; 1 when absent. Not for internal keys, which are for all apps
+    #[arg(long)]
+    app: Option<String>,
     /// What people call it
     #[arg(long, default_value = "")]
     name: String,
@@ -54,12 +54,20 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_delimiter = ',', value_parser = scope)]
     scopes: Option<Vec<Scope>>,
     /// Expires after this time, e.g. 90d
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = lifetime)]
     expires_in: Option<HumanDuration>,
 }
 
 fn kind(text: &str) -> Result<KeyKind, String> {
     KeyKind::from_name(text).ok_or_else(|| "expected admin, server, client or internal".into())
+}
+
+fn lifetime(text: &str) -> Result<HumanDuration, String> {
+    let expected = || "expected a time like 90d".to_owned();
+    match text.parse::<HumanDuration>() {
+        Ok(time) if time.get().is_zero() => Err("such a key would never be good".into()),
+        time => time.map_err(|_| expected()),
+    }
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
@@ -68,6 +76,14 @@ fn scope(text: &str) -> Result<Scope, String> {
 }
 
 pub(crate) async fn run(command: KeysCommand, sources: &Sources, output: Output) -> anyhow::Result<Done> {
+    if let KeysCommand::Create(CreateArgs {
+        kind: KeyKind::Internal,
+        app: Some(_),
+        ..
+    }) = &command
+    {
+        anyhow::bail!("an internal key is for all apps: leave --app out");
+    }
     let store = open(sources).await?;
     let done = match command {
         KeysCommand::Create(args) => create(args, &store, output).await,
@@ -81,7 +97,7 @@ pub(crate) async fn run(command: KeysCommand, sources: &Sources, output: Output)
 async fn create(args: CreateArgs, store: &Store, output: Output) -> anyhow::Result<Done> {
     let app = match args.kind {
         KeyKind::Internal => None,
-        _ => Some(find_app(&args.app, store).await?),
+        _ => Some(find_app(args.app.as_deref().unwrap_or("1"), store).await?),
     };
     let allowed = args.kind.scopes();
     let scopes: Scopes = args
@@ -95,12 +111,16 @@ async fn create(args: CreateArgs, store: &Store, output: Output) -> anyhow::Resu
         );
     }
     let now = SystemClock.now();
+    let expires_at = args
+        .expires_in
+        .map(|time| later(now, time).context("--expires-in is too far away"))
+        .transpose()?;
     let new = NewKey {
         app,
         kind: args.kind,
         scopes,
         name: args.name,
-        expires_at: args.expires_in.map(|time| now + time.get()),
+        expires_at,
     };
     let entropy = random::key_entropy(&mut random::generator());
     let created = Keys::new(store).create(new, &entropy, now).await?;
@@ -184,7 +204,8 @@ fn describe(key: &Key, now: DateTime<Utc>) -> Value {
     let scopes: Vec<_> = key.scopes.iter().map(|scope| scope.name()).collect();
     json!({
         "id": key.id, "app": key.app.map(|app| app.0), "kind": key.kind.name(), "scopes": scopes,
-        "name": key.name, "state": state(key, now), "created_at": key.created_at,
-        "expires_at": key.expires_at, "revoked_at": key.revoked_at, "last_used_at": key.last_used_at,
+        "name": key.name, "state": state(key, now), "created_at": millis(key.created_at),
+        "expires_at": key.expires_at.map(millis), "revoked_at": key.revoked_at.map(millis),
+        "last_used_at": key.last_used_at.map(millis),
     })
 }

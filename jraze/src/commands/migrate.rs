@@ -1,22 +1,16 @@
 //! `jraze migrate`: what every role does at its start, on its own; for deployments that want it as
 //! a step before the rollout.
 
-use anyhow::Context as _;
-use jraze_storage::{Store, migrations};
 use serde_json::json;
 use toml::Table;
 
 use super::Done;
-use crate::{output::Output, settings::Sources};
+use crate::{database, output::Output, settings::Sources};
 
 pub(crate) async fn run(sources: &Sources, output: Output) -> anyhow::Result<Done> {
     let settings = sources.start(Table::new(), Table::new())?;
-    let store = Store::connect(&settings.mongodb)
-        .await
-        .context("cannot use the database")?;
-    let applied = migrations::run(&store)
-        .await
-        .context("the migration stopped; running it again goes on")?;
+    let store = database::connect(&settings.mongodb).await?;
+    let applied = database::migrate(&store, &settings.mongodb).await?;
     for name in &applied {
         output.line(format!("applied: {name}"));
     }

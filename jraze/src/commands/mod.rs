@@ -13,7 +13,7 @@ pub(crate) mod openapi;
 pub(crate) mod roles;
 pub(crate) mod watch;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use jraze_runtime::config::HumanDuration;
 
 use crate::{
@@ -58,4 +58,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<Done> {
 /// So long after `now`, unless the calendar does not go that far.
 fn later(now: DateTime<Utc>, wait: HumanDuration) -> Option<DateTime<Utc>> {
     now.checked_add_signed(chrono::TimeDelta::from_std(wait.get()).ok()?)
+}
+
+/// A time as everything on the wire has it: RFC 3339 with milliseconds.
+fn millis(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

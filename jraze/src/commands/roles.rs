@@ -18,7 +18,7 @@ use serde_json::json;
 use toml::Table;
 
 use super::Done;
-use crate::{output::Output, random, settings::Sources, wiring};
+use crate::{database, output::Output, random, settings::Sources, wiring};
 
 #[derive(Debug, Args)]
 pub(crate) struct ApiserverArgs {
@@ -53,7 +53,7 @@ pub(crate) async fn apiserver(
 ) -> anyhow::Result<Done> {
     let flags = flags("apiserver", [("listen", args.listen), ("", None)]);
     let settings = sources.start(Table::new(), flags)?;
-    let store = wiring::open(&settings.mongodb).await?;
+    let store = database::open(&settings.mongodb).await?;
     first_start(&store, output).await?;
     let lifecycle = Lifecycle::new();
     let (_, server) = wiring::apiserver(&settings.apiserver, store.clone(), lifecycle.clone()).await?;
@@ -91,7 +91,7 @@ pub(super) async fn first_start(store: &Store, output: Output) -> anyhow::Result
 
 pub(crate) async fn worker(sources: &Sources) -> anyhow::Result<Done> {
     let settings = sources.start(Table::new(), Table::new())?;
-    let store = wiring::open(&settings.mongodb).await?;
+    let store = database::open(&settings.mongodb).await?;
     let lifecycle = Lifecycle::new();
     let role = wiring::worker(
         settings.worker,
@@ -106,7 +106,7 @@ pub(crate) async fn worker(sources: &Sources) -> anyhow::Result<Done> {
 
 pub(crate) async fn result_worker(sources: &Sources) -> anyhow::Result<Done> {
     let settings = sources.start(Table::new(), Table::new())?;
-    let store = wiring::open(&settings.mongodb).await?;
+    let store = database::open(&settings.mongodb).await?;
     let lifecycle = Lifecycle::new();
     let role = wiring::result_worker(settings.result_worker, store.clone(), lifecycle.clone());
     let done = wiring::until_stopped(lifecycle, role).await;

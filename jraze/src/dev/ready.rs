@@ -1,6 +1,12 @@
 //! What `jraze dev` tells once everything runs: a block for a person, a file for a script.
 
-use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -77,11 +83,23 @@ impl Ready {
         output.event(&serde_json::json!({"event": "ready", "ready": self}));
     }
 
+    /// Whether the file can be written, before there is anything to write.
+    pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
+        let context = || format!("cannot write {}", path.display());
+        anyhow::ensure!(
+            !path.is_dir(),
+            "cannot write {}: it is a directory",
+            path.display()
+        );
+        let partial = partial(path);
+        File::create(&partial).with_context(context)?;
+        fs::remove_file(&partial).with_context(context)
+    }
+
     /// Writes the file: readable by the owner only, whole or not at all.
     pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
         let context = || format!("cannot write {}", path.display());
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
+        let partial = partial(path);
         let mut options = std::fs::OpenOptions::new();
         let file = options
             .write(true)
@@ -94,6 +112,13 @@ impl Ready {
         file.write_all(b"\n").with_context(context)?;
         std::fs::rename(&partial, path).with_context(context)
     }
+}
+
+/// What the file is called while it is not whole.
+fn partial(path: &Path) -> OsString {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    partial
 }
 
 #[cfg(test)]
