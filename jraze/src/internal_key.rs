@@ -17,7 +17,9 @@ use uuid::Uuid;
 
 use crate::random;
 
-const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+/// Each question that fails is a line in the log; more of them help nobody.
+const AT_LEAST: Duration = Duration::from_secs(5);
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(10), Duration::from_secs(60));
 
 /// What the server made of the key.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ pub(crate) async fn check(role: &'static str, api: InternalClient, lifecycle: Li
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(BACKOFF.delay(attempt, &mut rng)) => {}
+            () = tokio::time::sleep(BACKOFF.delay(attempt, &mut rng).max(AT_LEAST)) => {}
             () = lifecycle.stopping().cancelled() => return,
         }
     }
