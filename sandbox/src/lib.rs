@@ -10,7 +10,7 @@
 //! # async fn example() -> Result<(), jraze_sandbox::SandboxError> {
 //! use jraze_sandbox::{Sandbox, Settings};
 //!
-//! let sandbox = Sandbox::start(Settings::ephemeral("/tmp/sandbox")).await?;
+//! let sandbox = Sandbox::start(Settings::ephemeral("./sandbox")).await?;
 //! println!("send to {}", sandbox.fcm_base_url());
 //! println!("sign with {}", sandbox.service_account_file().display());
 //! println!("read {}/ledger", sandbox.control_url());
