@@ -204,7 +204,7 @@ pub struct Progress {
 /// Devices by what became of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Object, Serialize, Deserialize)]
 pub struct OutcomeCounts {
-    /// Devices whose turn has come: the sum of the others.
+    /// Devices that were streamed so far and have an outcome: the sum of the others.
     pub targeted: u64,
     /// The provider took it.
     pub sent: u64,
