@@ -4,12 +4,7 @@
 //! the data directory, readable by the owner only; a key that the database does not know any more
 //! (another database, or it was revoked) is replaced by a new one.
 
-use std::{
-    fs,
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use anyhow::Context as _;
 use jraze_domain::keys::{KeyKind, KeyText};
@@ -22,6 +17,7 @@ use jraze_storage::{
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
+use super::private_file;
 use crate::random::key_entropy;
 
 /// One key of each kind, for the first app.
@@ -69,7 +65,7 @@ impl DevKeys {
             let created = repository.create(new, &key_entropy(rng), clock.now()).await?;
             *keys.of(kind) = created.text.reveal();
         }
-        keys.write(&path)?;
+        private_file::write_json(&path, &keys)?;
         Ok(keys)
     }
 
@@ -80,22 +76,6 @@ impl DevKeys {
             KeyKind::Client => &mut self.client,
             KeyKind::Internal => &mut self.internal,
         }
-    }
-
-    fn write(&self, path: &PathBuf) -> anyhow::Result<()> {
-        let context = || format!("cannot write {}", path.display());
-        let partial = path.with_extension("json.partial");
-        let mut options = fs::OpenOptions::new();
-        let file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&partial);
-        let mut file = file.with_context(context)?;
-        serde_json::to_writer_pretty(&file, self).with_context(context)?;
-        file.write_all(b"\n").with_context(context)?;
-        fs::rename(&partial, path).with_context(context)
     }
 }
 

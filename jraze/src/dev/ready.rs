@@ -1,16 +1,14 @@
 //! What `jraze dev` tells once everything runs: a block for a person, a file for a script.
 
 use std::{
-    ffi::OsString,
     fs::{self, File},
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
 use anyhow::Context as _;
 use serde::Serialize;
 
+use super::private_file;
 use crate::output::Output;
 
 /// Addresses and keys. The fields are the promise of `--ready-file`: exactly these.
@@ -91,34 +89,15 @@ impl Ready {
             "cannot write {}: it is a directory",
             path.display()
         );
-        let partial = partial(path);
+        let partial = private_file::partial(path);
         File::create(&partial).with_context(context)?;
         fs::remove_file(&partial).with_context(context)
     }
 
     /// Writes the file: readable by the owner only, whole or not at all.
     pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let context = || format!("cannot write {}", path.display());
-        let partial = partial(path);
-        let mut options = std::fs::OpenOptions::new();
-        let file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&partial);
-        let mut file = file.with_context(context)?;
-        serde_json::to_writer_pretty(&file, self).with_context(context)?;
-        file.write_all(b"\n").with_context(context)?;
-        std::fs::rename(&partial, path).with_context(context)
+        private_file::write_json(path, self)
     }
-}
-
-/// What the file is called while it is not whole.
-fn partial(path: &Path) -> OsString {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    partial
 }
 
 #[cfg(test)]

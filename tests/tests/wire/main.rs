@@ -6,7 +6,6 @@
 //! | `apns` | every row of the APNs table, provider tokens, what arrives |
 //! | `transport` | streams, and everything that can break one |
 //! | `connections` | reaching a host, keeping a connection, giving one up |
-//! | `measure` | sends a second (ignored unless asked for) |
 //! | `settings` | credentials that cannot be used, refused with the reason |
 //!
 //! Below them, `rig` starts a sandbox with both providers configured for it, and `peer` is a server
@@ -15,7 +14,6 @@
 mod apns;
 mod connections;
 mod fcm;
-mod measure;
 mod peer;
 mod rig;
 mod settings;

@@ -328,7 +328,16 @@ impl Pool {
         if !opening.under_way && not_before.is_none() && live < usize::from(self.inner.settings.connections) {
             opening.under_way = true;
             let first = opening.failures as usize;
-            tokio::spawn(open(Arc::clone(&self.inner), first));
+            let interval = self.inner.settings.connect_interval.get();
+            let gate = Arc::clone(&self.inner.gate);
+            let pool = Arc::downgrade(&self.inner);
+            tokio::spawn(async move {
+                gate.turn(interval).await;
+                // By its turn the pool may be gone, and nobody wants the connection.
+                if let Some(inner) = pool.upgrade() {
+                    open(inner, first).await;
+                }
+            });
         }
         Ok(())
     }
@@ -400,7 +409,6 @@ impl Inner {
 
 /// Opens one connection, puts it into the pool and drives it to its end.
 async fn open(inner: Arc<Inner>, first: usize) {
-    inner.gate.turn(inner.settings.connect_interval.get()).await;
     let reads = Arc::new(AtomicU64::new(0));
     let limit = inner.settings.connect_timeout.get();
     let opened = connect::open(&inner.endpoint, limit, first, Arc::clone(&reads)).await;
