@@ -99,8 +99,8 @@ rows! {
         => ends(Delivery::PayloadRefused, "INVALID_ARGUMENT").with_hold(Scope::Notification, None);
     unauthenticated_for_good_stops_the_credential_and_costs_no_attempt: error("UNAUTHENTICATED")
         => ends(Delivery::Requeued, "UNAUTHENTICATED").with_hold(Scope::Credential, None);
-    third_party_auth_error_waits_without_stopping_the_others: error("THIRD_PARTY_AUTH_ERROR")
-        => ends(Delivery::Requeued, "THIRD_PARTY_AUTH_ERROR").with_hold(Scope::Delivery, None);
+    third_party_auth_error_stops_its_device_platform_only: error("THIRD_PARTY_AUTH_ERROR")
+        => ends(Delivery::Requeued, "THIRD_PARTY_AUTH_ERROR").with_hold(Scope::Platform, None);
     sender_id_mismatch_refuses_the_token: error("SENDER_ID_MISMATCH")
         => ends(Delivery::TokenRefused, "SENDER_ID_MISMATCH").with_device(DeviceEffect::Doubtful);
     permission_denied_stops_the_credential: error("PERMISSION_DENIED")

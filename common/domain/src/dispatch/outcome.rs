@@ -99,6 +99,9 @@ pub enum Scope {
     Delivery,
     /// Every send of this notification: its payload is refused.
     Notification,
+    /// Every send with this credential to devices of this device platform: the project's own APNs key
+    /// or web key is refused, while the other platforms go on.
+    Platform,
     /// Every send with this credential.
     Credential,
     /// Every send on this connection.

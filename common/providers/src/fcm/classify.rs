@@ -9,7 +9,7 @@
 //! | 2xx | | accepted | | |
 //! | 400 | `INVALID_ARGUMENT` about `message.token`, or about nothing in particular after the same message was accepted for another device | token refused | doubtful | |
 //! | 400 | `INVALID_ARGUMENT` otherwise | payload refused | | notification |
-//! | 401 | `THIRD_PARTY_AUTH_ERROR` (the project's own APNs or web key) | requeued | | delivery |
+//! | 401 | `THIRD_PARTY_AUTH_ERROR` (the project's own APNs or web key) | requeued | | platform |
 //! | 401 | otherwise | new token and once more, then requeued | | credential |
 //! | 403 | `SENDER_ID_MISMATCH` | token refused | doubtful | |
 //! | 403 | no `FcmError` (API off, role missing) | requeued | | credential |
@@ -71,8 +71,8 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], at: Circum
                 ends_as(Delivery::TokenRefused).with_device(DeviceEffect::Doubtful)
             }
             (_, _, Some(ErrorCode::ThirdPartyAuthError)) => {
-                // Only the project's iOS or web devices are concerned, so the credential is not held.
-                ends_as(Delivery::Requeued).with_hold(Scope::Delivery, None)
+                // Only the project's iOS or web devices are concerned: Android keeps flowing.
+                ends_as(Delivery::Requeued).with_hold(Scope::Platform, wait())
             }
             (_, _, Some(ErrorCode::QuotaExceeded)) | (429, _, _) => {
                 let (scope, floor) = if is_device_quota(&error) {

@@ -194,7 +194,7 @@ fn every_row_of_the_table_has_its_outcome() {
             Requeued,
             "THIRD_PARTY_AUTH_ERROR",
         )
-        .hold(Scope::Delivery, None),
+        .hold(Scope::Platform, None),
         Row::new(
             "403 sender id",
             403,
