@@ -30,6 +30,7 @@ pub mod apns;
 mod credential;
 pub mod fcm;
 mod jitter;
+mod pressure;
 mod provider;
 mod retry_after;
 mod set;
@@ -41,6 +42,7 @@ mod verdict;
 pub use self::{
     credential::{CredentialError, CredentialProblem, CredentialSettings},
     jitter::Jitter,
+    pressure::{Pressure, pressure},
     provider::{Environment, PayloadError, Prepared, Provider},
     retry_after::retry_after,
     set::ProviderSet,
