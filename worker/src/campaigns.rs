@@ -4,20 +4,21 @@
 //! rendered once per platform. A campaign that is no longer LAUNCHED is *halted*: units that hold its
 //! [`Campaign`] see that before their next send.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jraze_domain::campaign::{Notification, Status};
 use jraze_domain::device::{DevicePlatform, SendPlatform};
 use jraze_domain::dispatch::{Delivery, Outcome};
 use jraze_domain::ids::NotificationId;
 use jraze_domain::message::{CollapseId, Push};
-use jraze_providers::{Prepared, ProviderSet};
 use jraze_runtime::lifecycle::Lifecycle;
 use jraze_storage::StorageError;
-use jraze_storage::notifications::{NotificationRef, Notifications};
+use tokio::time::Instant;
+
+use crate::ports::{Book as _, PreparedIn, Provider as _, Providers as _, World};
 
 /// Whether a campaign may be sent from, as last seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,17 +34,17 @@ pub(crate) enum Run {
 
 /// One campaign, ready to be sent.
 #[derive(Debug)]
-pub(crate) struct Campaign {
+pub(crate) struct Campaign<W: World> {
     pub(crate) notification: Notification,
     /// By who sends and what receives; an error is the outcome of every such device.
-    messages: HashMap<(SendPlatform, DevicePlatform), Result<Prepared, Outcome>>,
+    messages: HashMap<(SendPlatform, DevicePlatform), Result<PreparedIn<W>, Outcome>>,
     /// Shared with the same campaign rendered again.
     run: Arc<AtomicU8>,
     rendered: Instant,
 }
 
-impl Campaign {
-    fn new(notification: Notification, providers: &ProviderSet) -> Self {
+impl<W: World> Campaign<W> {
+    fn new(notification: Notification, providers: &W::Providers) -> Self {
         let push = Push {
             notification: notification.uuid,
             content: notification.draft.content.clone(),
@@ -76,7 +77,7 @@ impl Campaign {
         self.notification.draft.expires_at.is_none() || self.rendered.elapsed() < RENDERED_FOR
     }
 
-    fn rendered_again(&self, providers: &ProviderSet) -> Self {
+    fn rendered_again(&self, providers: &W::Providers) -> Self {
         Self {
             run: self.run.clone(),
             ..Self::new(self.notification.clone(), providers)
@@ -85,7 +86,11 @@ impl Campaign {
 
     /// The message for a device, or the outcome that stands in for sending it. `None` when this worker
     /// has no credential for it.
-    pub(crate) fn message(&self, by: SendPlatform, on: DevicePlatform) -> Option<&Result<Prepared, Outcome>> {
+    pub(crate) fn message(
+        &self,
+        by: SendPlatform,
+        on: DevicePlatform,
+    ) -> Option<&Result<PreparedIn<W>, Outcome>> {
         self.messages.get(&(by, on))
     }
 
@@ -107,14 +112,14 @@ const RENDERED_FOR: Duration = Duration::from_secs(30);
 
 /// What this worker knows of all campaigns.
 #[derive(Debug)]
-pub(crate) struct Campaigns {
-    notifications: Notifications,
-    providers: Arc<ProviderSet>,
-    known: RwLock<HashMap<NotificationId, Arc<Campaign>>>,
+pub(crate) struct Campaigns<W: World> {
+    notifications: W::Book,
+    providers: Arc<W::Providers>,
+    known: RwLock<BTreeMap<NotificationId, Arc<Campaign<W>>>>,
 }
 
-impl Campaigns {
-    pub(crate) fn new(notifications: Notifications, providers: Arc<ProviderSet>) -> Self {
+impl<W: World> Campaigns<W> {
+    pub(crate) fn new(notifications: W::Book, providers: Arc<W::Providers>) -> Self {
         Self {
             notifications,
             providers,
@@ -131,7 +136,6 @@ impl Campaigns {
             .filter(|(_, campaign)| campaign.run() != Run::Held)
             .map(|(id, _)| *id)
             .collect();
-        ids.sort_unstable();
         if !ids.is_empty() {
             let places = turn % ids.len();
             ids.rotate_left(places);
@@ -139,7 +143,7 @@ impl Campaigns {
         ids
     }
 
-    pub(crate) fn get(&self, id: NotificationId) -> Option<Arc<Campaign>> {
+    pub(crate) fn get(&self, id: NotificationId) -> Option<Arc<Campaign<W>>> {
         self.known
             .read()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -165,13 +169,13 @@ impl Campaigns {
 
     pub(crate) async fn refresh(&self) -> Result<(), StorageError> {
         let launched = self.notifications.launched().await?;
-        let mut fresh = HashMap::with_capacity(launched.len());
+        let mut fresh = BTreeMap::new();
         for notification in launched {
             let id = notification.id;
             let campaign = match self.get(id) {
                 Some(known) if known.is_current() => known,
                 Some(known) => Arc::new(known.rendered_again(&self.providers)),
-                None => Arc::new(Campaign::new(notification, &self.providers)),
+                None => Arc::new(Campaign::<W>::new(notification, &self.providers)),
             };
             campaign.set(Run::Going);
             fresh.insert(id, campaign);
@@ -186,21 +190,17 @@ impl Campaigns {
         };
         // What was stopped halfway still has windows to settle.
         let stopped = self.notifications.stopped().await?;
-        let unsettled: HashSet<NotificationId> = stopped.iter().map(|stopped| stopped.id).collect();
+        let unsettled: BTreeSet<NotificationId> = stopped.iter().map(|stopped| stopped.id).collect();
         for notification in stopped {
             if !others.iter().any(|(id, _)| *id == notification.id) {
                 others.push((
                     notification.id,
-                    Arc::new(Campaign::new(notification, &self.providers)),
+                    Arc::new(Campaign::<W>::new(notification, &self.providers)),
                 ));
             }
         }
         for (id, campaign) in others {
-            let Some(found) = self
-                .notifications
-                .lookup_anywhere(NotificationRef::Id(id))
-                .await?
-            else {
+            let Some(found) = self.notifications.lookup(id).await? else {
                 continue;
             };
             match found.status {

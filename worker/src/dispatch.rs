@@ -11,20 +11,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jraze_domain::ids::NotificationId;
 use jraze_runtime::job_driver::Jobs;
 use jraze_runtime::lifecycle::Lifecycle;
 use jraze_storage::ObjectId;
-use jraze_storage::audience_stream::Audiences;
-use jraze_storage::dispatch::{Advance, Unit, Units, Window, WindowState, Windows};
-
+use jraze_storage::dispatch::{Advance, Unit, Window, WindowState};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::campaigns::{Campaign, Campaigns, Run};
 use crate::error::StepError;
 use crate::lease::KeptLease;
+use crate::ports::{Queue as _, World};
 use crate::sender::Sender;
 use crate::settle::Settler;
 use crate::source::{Place, Source, places};
@@ -46,20 +46,19 @@ pub(crate) struct Leased {
 
 /// Everything that dispatching a unit needs.
 #[derive(Debug)]
-pub(crate) struct Dispatcher {
+pub(crate) struct Dispatcher<W: World> {
     pub(crate) owner: String,
-    pub(crate) campaigns: Arc<Campaigns>,
-    pub(crate) units: Units,
-    pub(crate) windows: Windows,
-    pub(crate) audiences: Audiences,
-    pub(crate) sender: Sender,
-    pub(crate) settler: Settler,
+    pub(crate) campaigns: Arc<Campaigns<W>>,
+    pub(crate) queue: W::Queue,
+    pub(crate) audiences: W::Audience,
+    pub(crate) sender: Sender<W>,
+    pub(crate) settler: Settler<W>,
     pub(crate) shape: Shape,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) turn: AtomicUsize,
 }
 
-impl Jobs for Dispatcher {
+impl<W: World> Jobs for Dispatcher<W> {
     type Job = Leased;
     type Error = StepError;
 
@@ -84,18 +83,18 @@ impl Jobs for Dispatcher {
 
     async fn step(&self, job: Leased) -> Result<(), StepError> {
         let Leased { unit, granted } = job;
-        let lease = KeptLease::keep(self.units.clone(), unit.clone(), granted, self.shape.lease);
+        let lease = KeptLease::keep(self.queue.clone(), unit.clone(), granted, self.shape.lease);
         let Some(campaign) = self.campaigns.get(unit.notification) else {
             return self.give_back(&unit, Duration::ZERO).await;
         };
         let unit = Arc::new(unit);
         match self.work(campaign, unit.clone(), Arc::new(lease)).await {
-            Ok(Ended::Done) => Ok(self.units.finish(&unit).await??),
+            Ok(Ended::Done) => Ok(self.queue.finish(&unit).await??),
             Ok(Ended::Early(pause)) => self.give_back(&unit, pause).await,
             Err(StepError::Fenced) => Err(StepError::Fenced),
             Err(error) => {
                 // Best effort: a lease that cannot be given back runs out by itself.
-                let _ = self.units.release(&unit, error.pause()).await;
+                let _ = self.queue.release(&unit, error.pause()).await;
                 Err(error)
             }
         }
@@ -112,23 +111,23 @@ enum Ended {
     Early(Duration),
 }
 
-impl Dispatcher {
+impl<W: World> Dispatcher<W> {
     async fn lease_one(&self, campaign: NotificationId) -> Result<Option<Leased>, StepError> {
         let granted = Instant::now();
         let unit = self
-            .units
+            .queue
             .acquire(&[campaign], &self.owner, self.shape.lease)
             .await?;
         Ok(unit.map(|unit| Leased { unit, granted }))
     }
 
     async fn give_back(&self, unit: &Unit, pause: Duration) -> Result<(), StepError> {
-        Ok(self.units.release(unit, pause).await??)
+        Ok(self.queue.release(unit, pause).await??)
     }
 
     async fn work(
         &self,
-        campaign: Arc<Campaign>,
+        campaign: Arc<Campaign<W>>,
         unit: Arc<Unit>,
         lease: Arc<KeptLease>,
     ) -> Result<Ended, StepError> {
@@ -154,7 +153,7 @@ impl Dispatcher {
 
     async fn claim_and_send(
         &self,
-        campaign: &Arc<Campaign>,
+        campaign: &Arc<Campaign<W>>,
         unit: &Arc<Unit>,
         lease: &Arc<KeptLease>,
         in_flight: &mut JoinSet<Result<(), StepError>>,
@@ -186,7 +185,7 @@ impl Dispatcher {
     }
 
     /// For how long nothing new of this unit may be claimed; `None` when it may go on.
-    fn must_rest(&self, campaign: &Campaign, lease: &KeptLease) -> Option<Duration> {
+    fn must_rest(&self, campaign: &Campaign<W>, lease: &KeptLease) -> Option<Duration> {
         let may_go_on =
             campaign.run() == Run::Going && lease.is_safe() && !self.lifecycle.stopping().is_cancelled();
         if may_go_on {
@@ -205,8 +204,8 @@ impl Dispatcher {
         checkpoint: ObjectId,
     ) -> Result<Window, StepError> {
         let devices = places.iter().map(Place::claimed).collect();
-        let window = self.windows.insert(unit, sequence, devices).await??;
-        self.units
+        let window = self.queue.insert(unit, sequence, devices).await??;
+        self.queue
             .advance(unit, Advance { sequence, checkpoint })
             .await??;
         Ok(window)
@@ -217,11 +216,11 @@ impl Dispatcher {
     /// is over nothing is sent again, and its ambiguous devices are reported as unknown.
     async fn settle_leftovers(
         &self,
-        campaign: &Campaign,
+        campaign: &Campaign<W>,
         unit: &Unit,
         lease: &KeptLease,
     ) -> Result<(), StepError> {
-        for window in self.windows.take_over(unit).await? {
+        for window in self.queue.take_over(unit).await? {
             if window.state == WindowState::Recorded {
                 self.settler
                     .settle_recorded(campaign, unit, &window, lease)

@@ -45,6 +45,7 @@ fn window(unit: &Unit, by: &[SendPlatform]) -> Window {
         gone: Vec::new(),
         reasons: Vec::new(),
         not_before: None,
+        brake: None,
     }
 }
 

@@ -7,10 +7,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use jraze_storage::dispatch::{Unit, Units};
+use jraze_storage::dispatch::Unit;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::ports::Queue;
 
 /// A lease that is being kept. Dropping it ends the heartbeat.
 #[derive(Debug)]
@@ -52,12 +55,12 @@ fn millis(duration: Duration) -> u64 {
 
 impl KeptLease {
     /// Starts the heartbeat of a lease that was granted at `granted` for `lasts`.
-    pub(crate) fn keep(units: Units, unit: Unit, granted: Instant, lasts: Duration) -> Self {
+    pub(crate) fn keep(queue: impl Queue, unit: Unit, granted: Instant, lasts: Duration) -> Self {
         let lost = CancellationToken::new();
         let stop = CancellationToken::new();
         let safety = Safety::until(granted, usable(lasts));
         tokio::spawn(heartbeat(
-            units,
+            queue,
             unit,
             lasts,
             safety.clone(),
@@ -88,7 +91,7 @@ fn usable(lasts: Duration) -> Duration {
 }
 
 async fn heartbeat(
-    units: Units,
+    queue: impl Queue,
     unit: Unit,
     lasts: Duration,
     safety: Safety,
@@ -98,7 +101,7 @@ async fn heartbeat(
     let pace = lasts / 4;
     while stop.run_until_cancelled(tokio::time::sleep(pace)).await.is_some() {
         let asked = Instant::now();
-        match units.extend(&unit, lasts).await {
+        match queue.extend(&unit, lasts).await {
             Ok(Ok(())) => safety.extend(asked, usable(lasts)),
             Ok(Err(_)) => {
                 tracing::warn!(unit.id = %unit.id, "lease lost to another worker");

@@ -10,6 +10,7 @@
 //! | `judge` | what answers mean: final, or tried again, and when |
 //! | `settle` | from answers to a settled window |
 //! | `lease`, `gates` | when not to send |
+//! | [`ports`] | what all of that needs of the world |
 //!
 //! It leases units, streams the audience, sends, records what came back and logs the sends through the
 //! API server's internal endpoint. It never writes a campaign: totals and states are for others.
@@ -20,6 +21,7 @@ mod error;
 mod gates;
 mod judge;
 mod lease;
+pub mod ports;
 mod sender;
 mod settings;
 mod settle;
@@ -38,10 +40,11 @@ use jraze_runtime::job_driver::{DriverSettings, JobDriver};
 use jraze_runtime::lifecycle::Lifecycle;
 use jraze_storage::Store;
 use jraze_storage::audience_stream::Audiences;
-use jraze_storage::dispatch::{Units, Windows};
 use jraze_storage::notifications::Notifications;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+
+use ports::{Live, LiveQueue, World};
 
 pub use error::StepError;
 pub use settings::{Credentials, OutOfRange, Settings};
@@ -63,41 +66,85 @@ pub struct Dependencies {
     pub rng: StdRng,
 }
 
+/// The same, in any [`World`].
+#[derive(Debug)]
+pub struct DependenciesIn<W: World> {
+    /// Units and windows.
+    pub queue: W::Queue,
+    /// Devices.
+    pub audiences: W::Audience,
+    /// Notifications.
+    pub notifications: W::Book,
+    /// The log of sends.
+    pub log: W::Log,
+    /// The push providers, by app.
+    pub providers: Arc<W::Providers>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// This worker's name in leases; unique among workers.
+    pub owner: String,
+    /// Randomness for waits.
+    pub rng: StdRng,
+}
+
+impl From<Dependencies> for DependenciesIn<Live> {
+    fn from(with: Dependencies) -> Self {
+        Self {
+            queue: LiveQueue::new(&with.store),
+            audiences: Audiences::new(&with.store),
+            notifications: Notifications::new(&with.store),
+            log: with.api,
+            providers: with.providers,
+            clock: with.clock,
+            owner: with.owner,
+            rng: with.rng,
+        }
+    }
+}
+
 /// Works until the soft stop; then windows in flight end and leases are given back.
 ///
 /// # Errors
 /// A setting out of its range.
 pub async fn run(settings: Settings, with: Dependencies, lifecycle: Lifecycle) -> Result<(), OutOfRange> {
+    run_in(settings, DependenciesIn::<Live>::from(with), lifecycle).await
+}
+
+/// The same, in any [`World`].
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_in<W: World>(
+    settings: Settings,
+    with: DependenciesIn<W>,
+    lifecycle: Lifecycle,
+) -> Result<(), OutOfRange> {
     settings.validate()?;
-    let Dependencies {
-        store,
+    let DependenciesIn {
+        queue,
+        audiences,
+        notifications,
+        log,
         providers,
-        api,
         clock,
         owner,
         mut rng,
     } = with;
-    let campaigns = Arc::new(campaigns::Campaigns::new(
-        Notifications::new(&store),
-        providers.clone(),
-    ));
-    let (units, windows) = (Units::new(&store), Windows::new(&store));
-    let dispatcher = dispatch::Dispatcher {
+    let campaigns = Arc::new(campaigns::Campaigns::<W>::new(notifications, providers.clone()));
+    let dispatcher = dispatch::Dispatcher::<W> {
         owner,
         campaigns: campaigns.clone(),
-        audiences: Audiences::new(&store),
+        audiences,
         sender: sender::Sender::new(providers, clock.clone(), settings.max_in_flight),
         settler: settle::Settler {
-            units: units.clone(),
-            windows: windows.clone(),
-            api,
+            queue: queue.clone(),
+            api: log,
             clock,
             retry: RetryPolicy::default(),
             chance: settle::Chance::new(StdRng::from_rng(&mut rng)),
             lifecycle: lifecycle.clone(),
         },
-        units,
-        windows,
+        queue,
         shape: dispatch::Shape {
             window_devices: settings.window_devices,
             windows_in_flight: settings.windows_in_flight,

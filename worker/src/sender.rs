@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
@@ -10,16 +10,18 @@ use futures_util::stream::FuturesUnordered;
 use jraze_domain::device::SendPlatform;
 use jraze_domain::dispatch::{Delivery, DeviceEffect, Outcome, Scope};
 use jraze_domain::ids::{AppId, DeviceId};
-use jraze_providers::{ProviderSet, is_ambiguous};
+use jraze_providers::is_ambiguous;
 use jraze_runtime::clock::Clock;
 use jraze_storage::audience_stream::Target;
 use jraze_storage::devices::token_hash;
 use jraze_storage::dispatch::GoneToken;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::campaigns::{Campaign, Run};
 use crate::gates::Gates;
 use crate::lease::KeptLease;
+use crate::ports::{Provider as _, Providers as _, World};
 use crate::source::Place;
 
 /// What one send came to.
@@ -48,8 +50,8 @@ impl Answer {
 
 /// Sends windows through the providers.
 #[derive(Debug, Clone)]
-pub(crate) struct Sender {
-    providers: Arc<ProviderSet>,
+pub(crate) struct Sender<W: World> {
+    providers: Arc<W::Providers>,
     gates: Arc<Gates>,
     clock: Arc<dyn Clock>,
     /// By credential, how many requests may be without an answer. Windows queue here and not in the
@@ -57,8 +59,8 @@ pub(crate) struct Sender {
     lanes: Arc<HashMap<(AppId, SendPlatform), Semaphore>>,
 }
 
-impl Sender {
-    pub(crate) fn new(providers: Arc<ProviderSet>, clock: Arc<dyn Clock>, max_in_flight: usize) -> Self {
+impl<W: World> Sender<W> {
+    pub(crate) fn new(providers: Arc<W::Providers>, clock: Arc<dyn Clock>, max_in_flight: usize) -> Self {
         let lane = |credential| (credential, Semaphore::new(max_in_flight));
         let lanes = Arc::new(providers.configured().map(lane).collect());
         Self {
@@ -82,7 +84,7 @@ impl Sender {
     /// Sends to every place; answers are in the order of `places`.
     pub(crate) async fn send_all(
         &self,
-        campaign: &Campaign,
+        campaign: &Campaign<W>,
         places: &[Place],
         lease: &KeptLease,
     ) -> Vec<Answer> {
@@ -107,7 +109,7 @@ impl Sender {
         answers
     }
 
-    async fn send(&self, campaign: &Campaign, place: &Place, lease: &KeptLease) -> Answer {
+    async fn send(&self, campaign: &Campaign<W>, place: &Place, lease: &KeptLease) -> Answer {
         let target = match place {
             Place::Device(target) => target,
             Place::Vanished(_) => {
@@ -140,7 +142,7 @@ impl Sender {
     /// The outcome of a send that is not made.
     fn before_sending(
         &self,
-        campaign: &Campaign,
+        campaign: &Campaign<W>,
         target: &Target,
         lease: &KeptLease,
         now: DateTime<Utc>,
@@ -164,7 +166,7 @@ impl Sender {
         Some(Outcome::new(Delivery::Requeued, "credential held").with_hold(Scope::Delivery, Some(wait)))
     }
 
-    async fn send_now(&self, campaign: &Campaign, target: &Target, lease: &KeptLease) -> Outcome {
+    async fn send_now(&self, campaign: &Campaign<W>, target: &Target, lease: &KeptLease) -> Outcome {
         let credential = (campaign.notification.app, target.send_platform);
         let provider = self.providers.get(credential.0, credential.1);
         let message = campaign.message(target.send_platform, target.device_platform);

@@ -14,13 +14,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use jraze_domain::dispatch::{Delivery, Outcome, RetryPolicy};
 use jraze_domain::ids::DeviceId;
-use jraze_openapi::client::{InternalClient, Verdict};
+use jraze_openapi::client::Verdict;
 use jraze_openapi::dto::LogNotification;
 use jraze_runtime::backoff::Backoff;
 use jraze_runtime::clock::Clock;
 use jraze_runtime::lifecycle::Lifecycle;
 use jraze_storage::StorageError;
-use jraze_storage::dispatch::{Unit, Units, Window, Windows};
+use jraze_storage::dispatch::{Unit, Window};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
@@ -28,14 +28,14 @@ use crate::campaigns::Campaign;
 use crate::error::StepError;
 use crate::judge::{self, Circumstances};
 use crate::lease::KeptLease;
+use crate::ports::{Log as _, Queue as _, World};
 use crate::sender::Answer;
 
 /// Brings windows from their answers to SETTLED.
 #[derive(Debug, Clone)]
-pub(crate) struct Settler {
-    pub(crate) units: Units,
-    pub(crate) windows: Windows,
-    pub(crate) api: InternalClient,
+pub(crate) struct Settler<W: World> {
+    pub(crate) queue: W::Queue,
+    pub(crate) api: W::Log,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) retry: RetryPolicy,
     pub(crate) chance: Chance,
@@ -63,12 +63,12 @@ impl Chance {
 
 const AGAIN: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 
-impl Settler {
+impl<W: World> Settler<W> {
     /// Records what the answers say about a claimed window, and settles it. `resending` for a window whose
     /// first holder died with it in flight.
     pub(crate) async fn finish(
         &self,
-        campaign: &Campaign,
+        campaign: &Campaign<W>,
         unit: &Unit,
         mut window: Window,
         answers: &[Answer],
@@ -89,7 +89,7 @@ impl Settler {
             .zip(answers)
             .filter_map(|(device, answer)| answer.gone(device.id));
         window.gone = gone.collect();
-        self.until_done(lease, || self.windows.record(&window)).await??;
+        self.until_done(lease, || self.queue.record(&window)).await??;
         self.hand_on(campaign, unit, &window, Some(&outcomes), at.now, lease)
             .await
     }
@@ -97,7 +97,7 @@ impl Settler {
     /// What a new holder does with a window that it finds recorded.
     pub(crate) async fn settle_recorded(
         &self,
-        campaign: &Campaign,
+        campaign: &Campaign<W>,
         unit: &Unit,
         window: &Window,
         lease: &KeptLease,
@@ -108,7 +108,7 @@ impl Settler {
 
     async fn hand_on(
         &self,
-        campaign: &Campaign,
+        campaign: &Campaign<W>,
         unit: &Unit,
         window: &Window,
         outcomes: Option<&[&Outcome]>,
@@ -120,10 +120,10 @@ impl Settler {
         let failed = window.ids_with(is_failure);
         self.log(campaign, window, failed, "failed", lease).await?;
         for retry in judge::retries(&self.retry, unit, window, outcomes, now, self.chance.draw()) {
-            self.until_done(lease, || self.units.add_retry(unit, &retry))
+            self.until_done(lease, || self.queue.add_retry(unit, &retry))
                 .await?;
         }
-        self.until_done(lease, || self.windows.settle(window)).await??;
+        self.until_done(lease, || self.queue.settle(window)).await??;
         Ok(())
     }
 
@@ -131,7 +131,7 @@ impl Settler {
     /// nobody can explain.
     async fn log(
         &self,
-        campaign: &Campaign,
+        campaign: &Campaign<W>,
         window: &Window,
         devices: Vec<DeviceId>,
         event: &str,
@@ -190,10 +190,12 @@ impl Settler {
     async fn rest(&self, failures: u32, wait: Option<Duration>, lease: &KeptLease) -> Result<(), StepError> {
         let wait = wait.unwrap_or_else(|| self.chance.with(|rng| AGAIN.delay(failures, rng)));
         tokio::select! {
-            () = tokio::time::sleep(wait) => Ok(()),
+            // In this order, so that a simulated run can be repeated.
+            biased;
             () = lease.lost().cancelled() => Err(StepError::Fenced),
             // The next holder goes on from the record.
             () = self.lifecycle.stopping().cancelled() => Err(StepError::Stopping),
+            () = tokio::time::sleep(wait) => Ok(()),
         }
     }
 }

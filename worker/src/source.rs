@@ -8,11 +8,12 @@ use jraze_domain::device::{DevicePlatform, SendPlatform, storage_id};
 use jraze_domain::dispatch::{BucketRange, Delivery};
 use jraze_domain::ids::{AppId, DeviceId};
 use jraze_storage::audience_filter::AudienceRange;
-use jraze_storage::audience_stream::{AudienceStream, Audiences, Target};
+use jraze_storage::audience_stream::Target;
 use jraze_storage::dispatch::{ClaimedDevice, Unit, Work};
 use jraze_storage::{ObjectId, StorageError};
 
 use crate::campaigns::Campaign;
+use crate::ports::{Audience, Targets as _, World};
 
 /// One place in a window.
 #[derive(Debug, Clone)]
@@ -53,7 +54,7 @@ impl Place {
 
 /// The places of these devices, in the order of `ids`.
 pub(crate) async fn places(
-    audiences: &Audiences,
+    audiences: &impl Audience,
     app: AppId,
     ids: &[DeviceId],
 ) -> Result<Vec<Place>, StorageError> {
@@ -70,23 +71,23 @@ pub(crate) async fn places(
 }
 
 /// A unit's devices from its checkpoint on, in storage order.
-pub(crate) enum Source {
+pub(crate) enum Source<A: Audience> {
     /// The audience is empty.
     Nobody,
     /// A cursor over a stretch of the audience.
-    Partition(Box<AudienceStream>),
+    Partition(Box<A::Stream>),
     /// What is left of a retry's list.
     Retry {
-        audiences: Audiences,
+        audiences: A,
         app: AppId,
         left: std::vec::IntoIter<DeviceId>,
     },
 }
 
-impl Source {
-    pub(crate) async fn open(
-        audiences: &Audiences,
-        campaign: &Campaign,
+impl<A: Audience> Source<A> {
+    pub(crate) async fn open<W: World<Audience = A>>(
+        audiences: &A,
+        campaign: &Campaign<W>,
         unit: &Unit,
     ) -> Result<Self, StorageError> {
         match &unit.work {
@@ -107,9 +108,9 @@ impl Source {
         }
     }
 
-    async fn partition(
-        audiences: &Audiences,
-        campaign: &Campaign,
+    async fn partition<W: World<Audience = A>>(
+        audiences: &A,
+        campaign: &Campaign<W>,
         unit: &Unit,
         buckets: BucketRange,
     ) -> Result<Self, StorageError> {

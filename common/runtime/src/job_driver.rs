@@ -122,6 +122,8 @@ impl<J: Jobs> JobDriver<J> {
             };
             let after_error = failures > 0;
             tokio::select! {
+                // In this order, so that a simulated run can be repeated.
+                biased;
                 () = lifecycle.stopping().cancelled() => break,
                 () = tokio::time::sleep(wait) => {}
                 // A failing database is left alone for the whole wait.
