@@ -276,7 +276,7 @@ impl Ledger {
         totals
     }
 
-    /// How many pieces [`Ledger::tokens`] has.
+    /// How many pieces [`Ledger::tokens`] and [`Ledger::accepted`] have.
     pub(crate) const PIECES: usize = SHARDS;
 
     /// One piece of the list of tokens: each token and how often it was sent to, in no order.
@@ -285,6 +285,19 @@ impl Ledger {
             .iter()
             .map(|(token, tally)| (Arc::clone(token), *tally))
             .collect()
+    }
+
+    /// The accepted sends of one piece, oldest first; all those to a token are in one piece.
+    pub(crate) fn accepted(&self, piece: usize) -> Vec<Entry> {
+        let shard = self.at(piece);
+        let accepted = shard.entries.iter().filter(|entry| entry.status == Some(200));
+        accepted.cloned().collect()
+    }
+
+    /// Entries that made room for younger ones.
+    pub(crate) fn dropped(&self) -> u64 {
+        let kept: usize = (0..SHARDS).map(|index| self.at(index).entries.len()).sum();
+        self.progress().0.saturating_sub(kept as u64)
     }
 
     /// Forgets everything and starts numbering at 1 again.

@@ -47,6 +47,7 @@ mod fcm;
 mod http1;
 mod jwt;
 mod ledger;
+mod load;
 mod magic;
 mod query;
 mod render;
@@ -55,6 +56,7 @@ mod server;
 mod settings;
 mod stop;
 mod tls;
+mod totals;
 mod tray;
 mod wire;
 
@@ -87,6 +89,21 @@ pub(crate) struct Addresses {
     pub(crate) oauth_token_url: String,
     pub(crate) apns_base_url: String,
     pub(crate) control_url: String,
+}
+
+/// Where one provider is reached.
+struct Door {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    connections: Arc<AtomicU64>,
+    stop: stop::Stop,
+}
+
+impl Door {
+    async fn serve<H: server::Handler>(self, handler: H) {
+        let handler = Arc::new(handler);
+        server::serve(self.listener, self.acceptor, handler, self.connections, self.stop).await;
+    }
 }
 
 /// A running sandbox. Dropping it stops it without waiting; [`Sandbox::shutdown`] waits.
@@ -159,6 +176,7 @@ impl Sandbox {
                 .iter()
                 .map(|name| format!("https://{name}:{fcm_port}/token"))
                 .collect(),
+            load: load::Meter::default(),
             settings: settings.clone(),
         });
         core.director.replace(script)?;
@@ -166,20 +184,31 @@ impl Sandbox {
         let (stopper, stopped) = stop::Stopper::new();
         let connections = Arc::new(AtomicU64::new(0));
         let mut tasks = JoinSet::new();
-        tasks.spawn(server::serve(
-            fcm_listener,
-            TlsAcceptor::from(identity.server_config(&["h2", "http/1.1"])?),
-            Arc::new(fcm::Fcm::new(Arc::clone(&core))),
-            Arc::clone(&connections),
-            stopped.clone(),
-        ));
-        tasks.spawn(server::serve(
-            apns_listener,
-            TlsAcceptor::from(identity.server_config(&["h2"])?),
-            Arc::new(apns::Apns::new(Arc::clone(&core))),
+        let fcm_door = Door {
+            listener: fcm_listener,
+            acceptor: TlsAcceptor::from(identity.server_config(&["h2", "http/1.1"])?),
+            connections: Arc::clone(&connections),
+            stop: stopped.clone(),
+        };
+        let apns_door = Door {
+            listener: apns_listener,
+            acceptor: TlsAcceptor::from(identity.server_config(&["h2"])?),
             connections,
-            stopped.clone(),
-        ));
+            stop: stopped.clone(),
+        };
+        let (fcm, apns) = (
+            fcm::Fcm::new(Arc::clone(&core)),
+            apns::Apns::new(Arc::clone(&core)),
+        );
+        if settings.load_only {
+            let fcm = load::Load::new(Provider::Fcm, fcm, Arc::clone(&core));
+            let apns = load::Load::new(Provider::Apns, apns, Arc::clone(&core));
+            tasks.spawn(fcm_door.serve(fcm));
+            tasks.spawn(apns_door.serve(apns));
+        } else {
+            tasks.spawn(fcm_door.serve(fcm));
+            tasks.spawn(apns_door.serve(apns));
+        }
         tasks.spawn(control::serve(
             control_listener,
             Arc::new(control::Control {

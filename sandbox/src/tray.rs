@@ -85,6 +85,19 @@ fn notification(entry: &Entry) -> Notification {
     }
 }
 
+/// What replaces an earlier push of FCM.
+pub(crate) fn fcm_identity(message: &Value) -> Option<String> {
+    text(&message["android"]["notification"]["tag"])
+        .or_else(|| text(&message["apns"]["headers"]["apns-collapse-id"]))
+        .or_else(|| text(&message["webpush"]["notification"]["tag"]))
+}
+
+/// What replaces an earlier push of APNs.
+pub(crate) fn apns_identity(entry: &Entry) -> Option<String> {
+    let collapse_id = entry.headers.iter().find(|(name, _)| *name == "apns-collapse-id");
+    collapse_id.map(|(_, value)| value.clone())
+}
+
 fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
@@ -106,9 +119,7 @@ fn from_fcm(message: &Value, entry: &Entry) -> Option<Notification> {
             .find_map(|part| text(&part[name]))
     };
     Some(Notification {
-        identity: text(&android["tag"])
-            .or_else(|| text(&message["apns"]["headers"]["apns-collapse-id"]))
-            .or_else(|| text(&web["tag"])),
+        identity: fcm_identity(message),
         title: field("title"),
         body: field("body").or_else(|| text(alert)),
         image: field("image"),
@@ -121,9 +132,8 @@ fn from_apns(payload: &Value, entry: &Entry) -> Option<Notification> {
     if alert.is_null() {
         return None;
     }
-    let collapse_id = entry.headers.iter().find(|(name, _)| *name == "apns-collapse-id");
     Some(Notification {
-        identity: collapse_id.map(|(_, value)| value.clone()),
+        identity: apns_identity(entry),
         title: text(&alert["title"]),
         body: text(alert).or_else(|| text(&alert["body"])),
         ..notification(entry)

@@ -3,6 +3,7 @@
 //! Adding an operation: an arm in [`route`] and a line in [`ENDPOINTS`], which `GET /` shows.
 
 mod ledger;
+mod phones;
 
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
@@ -51,6 +52,14 @@ const ENDPOINTS: &[(&str, &str)] = &[
     ),
     ("DELETE /ledger", "forget everything received"),
     (
+        "GET /totals",
+        "what people see: accepted requests, devices, tray entries, replacements and both kinds of duplicates: key, provider",
+    ),
+    (
+        "GET /trays",
+        "NDJSON of the same for every phone: key, provider, duplicates=true",
+    ),
+    (
         "GET /trays/{token}",
         "what the phone with this token shows: provider",
     ),
@@ -61,6 +70,11 @@ const ENDPOINTS: &[(&str, &str)] = &[
         "more rules after the others; all counts start anew",
     ),
     ("DELETE /script", "no rules"),
+    (
+        "GET /load",
+        "with load_only: sends accepted and limited, and when the first and the last came",
+    ),
+    ("DELETE /load", "count sends anew"),
     ("GET /magic", "tokens that name the answer they get"),
     ("GET /clock", "the sandbox's time"),
     ("PUT /clock", "move it: {\"offset_ms\": 3600000}"),
@@ -168,6 +182,8 @@ async fn route(control: &Control, request: Request<Incoming>) -> Result<Response
         }
         (&Method::GET, "/ledger/summary") => ledger::summary(core, query).await,
         (&Method::GET, "/ledger/tokens") => ledger::tokens(control, query),
+        (&Method::GET, "/totals") => phones::totals(control, query).await,
+        (&Method::GET, "/trays") => phones::list(control, query),
         (&Method::GET, "/script") => Ok(ok(&script(core))),
         (&Method::PUT, "/script") => {
             let script: Script = read(body).await?;
@@ -181,6 +197,11 @@ async fn route(control: &Control, request: Request<Incoming>) -> Result<Response
         }
         (&Method::DELETE, "/script") => {
             replace(core, Script::default())?;
+            Ok(no_content())
+        }
+        (&Method::GET, "/load") => Ok(ok(&core.load.read())),
+        (&Method::DELETE, "/load") => {
+            core.load.clear();
             Ok(no_content())
         }
         (&Method::GET, "/magic") => Ok(ok(&magic_tokens())),

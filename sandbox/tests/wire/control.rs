@@ -283,3 +283,69 @@ async fn settings_out_of_range_and_unknown_ones_are_refused() {
     let settings: Settings = serde_json::from_value(json!({"apns": {"max_streams": 7}})).unwrap();
     assert_eq!(settings.apns.max_streams, 7);
 }
+
+#[tokio::test]
+async fn totals_tell_what_people_see_from_what_was_accepted() {
+    let it = start(|_| ()).await;
+    let fcm = Fcm::connect(&it.sandbox).await;
+    let send = async |token: &str, tag: Option<&str>| {
+        let mut message = json!({"message": {"token": token, "notification": {"title": "Sale"},
+            "data": {"jraze_notification": "n1"}}});
+        if let Some(tag) = tag {
+            message["message"]["android"] = json!({"notification": {"tag": tag}});
+        }
+        fcm.send(&message).await.unwrap();
+    };
+    // Replaced, shown twice, shown once; one refused.
+    for (token, tag) in [
+        ("a", Some("t")),
+        ("a", Some("t")),
+        ("b", None),
+        ("b", None),
+        ("c", Some("t")),
+    ] {
+        send(token, tag).await;
+    }
+    send("sbx-5xx-d", None).await;
+    let apns = Apns::connect(&it.sandbox).await;
+    apns.push("aa", &[("apns-collapse-id", "n1")], ALERT)
+        .await
+        .unwrap();
+    let totals = get(&it.sandbox, "/totals").await;
+    assert_eq!(
+        totals,
+        json!({
+            "received": 7, "accepted": 6, "devices": 4, "duplicate_requests": 2, "tray_entries": 5,
+            "duplicate_tray_entries": 1, "replacements": 1, "silent": 0,
+            "devices_with_duplicate_requests": 2, "devices_with_duplicate_entries": 1, "complete": true,
+        })
+    );
+    assert_eq!(get(&it.sandbox, "/totals?provider=apns").await["devices"], 1);
+    let (_, lines) = control(&it.sandbox, "GET", "/trays?duplicates=true", "").await;
+    let mut phones: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    phones.sort_by_key(|phone| phone["token"].to_string());
+    assert_eq!(phones.len(), 2);
+    assert_eq!(
+        (&phones[0]["replacements"], &phones[0]["entries"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(
+        (&phones[1]["duplicate_entries"], &phones[1]["entries"]),
+        (&json!(1), &json!(2))
+    );
+    let (_, lines) = control(&it.sandbox, "GET", "/trays", "").await;
+    assert_eq!(lines.lines().count(), 4);
+}
+
+#[tokio::test]
+async fn totals_say_when_the_ledger_was_too_small_for_them() {
+    let it = start(|settings| settings.ledger.capacity = 32).await;
+    let fcm = Fcm::connect(&it.sandbox).await;
+    for _ in 0..3 {
+        fcm.to("t").await.unwrap();
+    }
+    assert_eq!(get(&it.sandbox, "/totals").await["complete"], false);
+}
