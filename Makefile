@@ -68,6 +68,18 @@ unit: build mongod ## Unit, property, contract and end-to-end tests on a real mo
 	  scripts/mongod run -- cargo test --locked --workspace --no-fail-fast; \
 	fi
 
+# What `make bench` measures: devices, rounds, the latency of a provider in milliseconds.
+DEVICES ?= 1000000
+ROUNDS ?= 3
+LATENCY_MS ?= 0
+
+.PHONY: bench
+bench: mongod ## Measure whole campaigns beside h2load (nghttp2-client); writes docs/bench/
+	@command -v h2load >/dev/null || { echo "h2load is missing: install nghttp2-client"; exit 1; }
+	cargo build --release --locked --bin jraze --bin jraze-bench
+	@JRAZE_BENCH_COMMIT=$$(git rev-parse --short HEAD) scripts/mongod run -- \
+	  target/release/jraze-bench campaign --devices $(DEVICES) --rounds $(ROUNDS) --latency-ms $(LATENCY_MS)
+
 .PHONY: generate
 generate: build ## Write the generated files again
 	$(JRAZE) openapi > openapi/openapi.yaml.new && mv openapi/openapi.yaml.new openapi/openapi.yaml

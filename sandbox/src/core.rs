@@ -23,6 +23,8 @@ use crate::{
 
 /// The state of one sandbox.
 pub(crate) struct Core {
+    /// What was taken unseen, with `load_only`.
+    pub(crate) load: crate::load::Meter,
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
     pub(crate) ledger: Ledger,
@@ -160,7 +162,9 @@ impl Core {
     ) -> (Verdict, Given) {
         let status = answer.status().as_u16();
         let given = self.record(connection, noted, Some(status), outcome);
-        let delay = render::delay(&self.settings, 0, || self.settings.seed ^ given.sequence);
+        let delay = render::delay(&self.settings, &Decision::default(), || {
+            self.draw(noted.provider, noted.token)
+        });
         let reply = Reply::Http(answer);
         (Verdict { reply, delay }, given)
     }
@@ -183,10 +187,28 @@ impl Core {
             Some(answer) => render::reply(answer, catalogue, || usual(given)),
             None => Reply::Http(usual(given)),
         };
-        let delay = render::delay(&self.settings, decision.latency_ms, || {
-            self.settings.seed ^ given.sequence
+        let delay = render::delay(&self.settings, &decision, || {
+            self.draw(noted.provider, noted.token)
         });
         (Verdict { reply, delay }, given)
+    }
+
+    /// What the script wants for a request for an access token.
+    pub(crate) fn decide_access(&self, attempt: u64) -> Decision {
+        let decision = self.director.decide(|| Asked {
+            provider: Provider::Fcm,
+            token: "",
+            oauth: true,
+            attempt,
+            seed: self.settings.seed,
+        });
+        decision.unwrap_or_default()
+    }
+
+    /// Chance for one send: of the seed, the token and how often it was sent to, not of who came first.
+    fn draw(&self, provider: Provider, token: &str) -> u64 {
+        let attempt = self.ledger.tally(provider, token).received;
+        chance::hash(self.settings.seed, token.as_bytes()) ^ chance::mix(attempt)
     }
 
     fn decide(&self, provider: Provider, token: &str) -> Decision {
@@ -195,6 +217,7 @@ impl Core {
         let scripted = self.director.decide(|| Asked {
             provider,
             token,
+            oauth: false,
             attempt: attempt(),
             seed,
         });
@@ -215,6 +238,7 @@ impl Core {
         Decision {
             answer: wish.answer.filter(|_| happens).map(Arc::new),
             latency_ms: wish.latency_ms,
+            latency_jitter_ms: 0,
         }
     }
 }
@@ -223,22 +247,25 @@ impl Core {
 #[derive(Debug)]
 pub(crate) struct Quota {
     per_minute: u32,
+    /// Most sends that may be left.
+    burst: u32,
     /// Sends left, and when (in microseconds since 1970) that was so.
     state: Mutex<(f64, i64)>,
 }
 
 impl Quota {
-    pub(crate) fn new(per_minute: u32) -> Self {
+    pub(crate) fn new(per_minute: u32, burst: u32) -> Self {
         Self {
             per_minute,
-            state: Mutex::new((f64::from(per_minute), 0)),
+            burst,
+            state: Mutex::new((f64::from(burst), 0)),
         }
     }
 
     /// Takes one send; when none is left, the seconds after which there will be.
     pub(crate) fn take(&self, now_us: i64) -> Result<(), u64> {
-        let full = f64::from(self.per_minute);
-        let per_us = full / 60_000_000.0;
+        let full = f64::from(self.burst);
+        let per_us = f64::from(self.per_minute) / 60_000_000.0;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (left, at) = *state;
         let gained = (now_us - at).max(0) as f64 * per_us;
@@ -259,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_quota_refills_evenly() {
-        let quota = Quota::new(60);
+        let quota = Quota::new(60, 60);
         let start = 1_000_000_000;
         assert_eq!((0..60).filter(|_| quota.take(start).is_ok()).count(), 60);
         assert_eq!(quota.take(start), Err(1));

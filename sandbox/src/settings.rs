@@ -45,13 +45,17 @@ pub struct Settings {
     /// Whether tokens that begin with a documented prefix (`sbx-unregistered-`, `5bfacade0410`)
     /// get the answer they name. Default true.
     pub magic_tokens: bool,
+    /// Accept every send unseen, for measurements: no check, no ledger, no script, no trays; stream
+    /// limits, latency and quota stay. Counts are at `GET /load`. Default false.
+    pub load_only: bool,
     /// FCM and its OAuth endpoint.
     pub fcm: FcmSettings,
     /// APNs.
     pub apns: ApnsSettings,
     /// The ledger of everything received.
     pub ledger: LedgerSettings,
-    /// JSON file with the script to begin with, in the shape that `PUT /script` takes. Default none.
+    /// File with the script to begin with, in the shape that `PUT /script` takes: TOML when its name ends
+    /// in `.toml`, else JSON. Default none.
     pub script_file: Option<PathBuf>,
     /// Script to begin with, before the rules of `script_file`. Default no rule.
     pub script: Script,
@@ -70,6 +74,7 @@ impl Default for Settings {
             latency_ms: 0,
             latency_jitter_ms: 0,
             magic_tokens: true,
+            load_only: false,
             fcm: FcmSettings::default(),
             apns: ApnsSettings::default(),
             ledger: LedgerSettings::default(),
@@ -108,6 +113,8 @@ pub struct FcmSettings {
     /// Sends allowed per minute and project before 429 is answered, refilled evenly. FCM has
     /// 600000. Default none: no limit.
     pub quota_per_minute: Option<u32>,
+    /// Sends that a project may make at once after a rest, from 1. Default none: a whole minute's.
+    pub quota_burst: Option<u32>,
 }
 
 impl Default for FcmSettings {
@@ -117,6 +124,7 @@ impl Default for FcmSettings {
             max_streams: 100,
             access_token_ttl_s: 3599,
             quota_per_minute: None,
+            quota_burst: None,
         }
     }
 }

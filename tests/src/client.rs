@@ -154,6 +154,34 @@ impl SandboxControl {
         Ok(answer.error_for_status()?.json().await?)
     }
 
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the sandbox does not answer.
+    pub async fn about(&self) -> Result<Value> {
+        let answer = self.http.get(format!("{}/", self.base)).send().await?;
+        Ok(answer.error_for_status()?.json().await?)
+    }
+
+    /// What it took in its `load_only` mode.
+    ///
+    /// # Errors
+    /// When the sandbox does not answer.
+    pub async fn load(&self) -> Result<Value> {
+        let answer = self.http.get(format!("{}/load", self.base)).send().await?;
+        Ok(answer.error_for_status()?.json().await?)
+    }
+
+    /// Counts anew in its `load_only` mode.
+    ///
+    /// # Errors
+    /// When the sandbox does not answer.
+    pub async fn clear_load(&self) -> Result<()> {
+        let answer = self.http.delete(format!("{}/load", self.base)).send().await?;
+        answer.error_for_status()?;
+        Ok(())
+    }
+
     /// Sets what is answered.
     ///
     /// # Errors

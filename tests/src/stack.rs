@@ -22,18 +22,19 @@ pub const MONGODB_URI: &str = "JRAZE_TEST_MONGODB_URI";
 /// # Panics
 /// When it was not built: `cargo build -p jraze` does.
 pub fn binary() -> PathBuf {
-    let test = std::env::current_exe().expect("a running program has a path");
-    let folder = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("tests run from target/<profile>/deps");
-    let binary = folder.join("jraze");
-    assert!(
-        binary.exists(),
-        "{} is missing: run `cargo build -p jraze` first",
-        binary.display()
-    );
-    binary
+    let program = std::env::current_exe().expect("a running program has a path");
+    // Tests run from target/<profile>/deps, other programs from target/<profile>.
+    let beside = program
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join("jraze"));
+    beside.clone().find(|binary| binary.is_file()).unwrap_or_else(|| {
+        panic!(
+            "no jraze in {:?}: run `cargo build -p jraze` first",
+            beside.collect::<Vec<_>>()
+        )
+    })
 }
 
 /// A running `jraze` process, killed when dropped.
@@ -68,6 +69,17 @@ impl Process {
     /// When it has ended already.
     pub async fn kill(mut self) -> Result<()> {
         Ok(self.child.kill().await?)
+    }
+
+    /// The time that it spent on processors so far, on its own behalf and in the kernel.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()?)).ok()?;
+        // The name in parentheses may hold anything; fields count from behind it.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let mut fields = fields.split_whitespace().skip(11);
+        let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+        // Linux counts these in hundredths of a second, whatever its own clock.
+        Some(Duration::from_millis(ticks * 10))
     }
 
     /// The most memory it held so far, in bytes.
@@ -265,6 +277,14 @@ impl Roles {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_with(name: &str, worker: &str) -> Result<Self> {
+        Self::start_shaped(name, worker, "").await
+    }
+
+    /// As [`Self::start`], with some more lines in `[worker]` and in `[sandbox]`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_shaped(name: &str, worker: &str, sandbox: &str) -> Result<Self> {
         let uri = std::env::var(MONGODB_URI)
             .with_context(|| format!("{MONGODB_URI} is not set: `make test` starts a database server"))?;
         let folder = tempfile::tempdir()?;
@@ -274,7 +294,7 @@ impl Roles {
         let base = format!(
             "[mongodb]\nuri = \"{uri}\"\ndatabase = \"{database}\"\n\n\
              [apiserver]\nlisten = \"{}\"\n\n\
-             [sandbox]\nfcm_port = 0\napns_port = 0\ncontrol_port = 0\nstate_dir = \"{}\"\n",
+             [sandbox]\nfcm_port = 0\napns_port = 0\ncontrol_port = 0\nstate_dir = \"{}\"\n{sandbox}\n",
             api_url.trim_start_matches("http://"),
             folder.path().join("sandbox").display()
         );

@@ -78,7 +78,10 @@ const ENDPOINTS: &[(&str, &str)] = &[
     ("GET /magic", "tokens that name the answer they get"),
     ("GET /clock", "the sandbox's time"),
     ("PUT /clock", "move it: {\"offset_ms\": 3600000}"),
-    ("GET /access-tokens", "how many access tokens were handed out"),
+    (
+        "GET /access-tokens",
+        "how many access tokens were handed out, and asked for",
+    ),
     ("DELETE /access-tokens", "make all of them invalid"),
 ];
 
@@ -211,7 +214,10 @@ async fn route(control: &Control, request: Request<Incoming>) -> Result<Response
             core.clock.set_offset_ms(offset_ms);
             Ok(ok(&clock(core)))
         }
-        (&Method::GET, "/access-tokens") => Ok(ok(&json!({"issued": core.access_tokens.issued()}))),
+        (&Method::GET, "/access-tokens") => Ok(ok(&json!({
+            "issued": core.access_tokens.issued(),
+            "requests": core.access_tokens.requests(),
+        }))),
         (&Method::DELETE, "/access-tokens") => {
             core.access_tokens.revoke_all();
             Ok(no_content())

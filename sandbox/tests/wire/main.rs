@@ -3,5 +3,6 @@
 mod apns;
 mod control;
 mod fcm;
+mod load;
 mod script;
 mod support;

@@ -1,0 +1,52 @@
+//! How fast jraze is, as ratios taken in one run.
+//!
+//! Real binaries of every role, a real mongod, and the sandbox in its `load_only` mode behind TLS and
+//! HTTP/2, all on one machine. Machines differ and are noisy, so no rate stands alone: every campaign is
+//! run next to `h2load` against the same sandbox, and its rate is told as a part of that *ceiling*. Beside
+//! it stands what does not depend on the machine's mood as much: processor time per device and the peak of
+//! memory of each role.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | [`ceiling`] | what the fastest known client reaches |
+//! | [`campaign`] | devices in, campaigns out, what it took |
+//! | [`report`] | the table under `docs/bench/` |
+//!
+//! `make bench` runs it. To add a scenario: an arm in [`Command`], a file that gives rows to [`report`].
+
+mod campaign;
+mod ceiling;
+mod report;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// Measures jraze. `JRAZE_TEST_MONGODB_URI` names the database server, as for the tests.
+#[derive(Debug, Parser)]
+enum Command {
+    /// Whole campaigns, from launch to SENT, beside the ceiling.
+    Campaign(campaign::Options),
+}
+
+/// What every scenario is told.
+#[derive(Debug, Clone, clap::Args)]
+struct Common {
+    /// How often everything is run; the middle and the spread are reported.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Where the table and the raw figures go.
+    #[arg(long, default_value = "docs/bench")]
+    out: PathBuf,
+    /// The commit, for the table.
+    #[arg(long, env = "JRAZE_BENCH_COMMIT", default_value = "unknown")]
+    commit: String,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    match Command::parse() {
+        Command::Campaign(options) => campaign::run(options).await,
+    }
+}
