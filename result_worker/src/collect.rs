@@ -1,5 +1,8 @@
 //! Counting one campaign's settled windows, and closing it when nothing is open.
 //!
+//! A window may also say that its campaign is to be stopped; that happens before the window is counted, so
+//! that it is not forgotten.
+//!
 //! Any number of result workers may do this at once: a window's counts go into the totals under the
 //! window's id, so the second report of it changes nothing, and closing is one compare-and-set.
 
@@ -17,6 +20,8 @@ use jraze_storage::devices::Devices;
 use jraze_storage::dispatch::{Settled, Units, Windows};
 use jraze_storage::notifications::{NotificationRef, Notifications, Transition};
 use jraze_storage::tallies::Tallies;
+
+use crate::tokens::Undertaker;
 
 /// Why a round ended early. The next round does it again.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +81,7 @@ impl Collector {
         if windows.is_empty() {
             return Ok(false);
         }
-        self.prune(&notification, &windows).await?;
+        self.stop_if_braked(&notification, &windows).await?;
         let batches = windows.iter().map(batch).collect();
         let increase = SentIncrease {
             batches: Some(batches),
@@ -87,18 +92,27 @@ impl Collector {
         Ok(true)
     }
 
-    /// Takes dead tokens out of audiences; a token that was registered again since is left alone.
-    async fn prune(&self, notification: &Notification, windows: &[Settled]) -> Result<(), StorageError> {
-        let gone: Vec<_> = windows
-            .iter()
-            .flat_map(|window| window.gone.iter().cloned())
-            .collect();
-        if gone.is_empty() {
+    /// Stops the campaign, if what its provider answers asks for it: see `jraze_domain::dispatch::brake`.
+    async fn stop_if_braked(
+        &self,
+        notification: &Notification,
+        windows: &[Settled],
+    ) -> Result<(), StorageError> {
+        let Some(tripped) = windows.iter().find_map(|window| window.brake.as_ref()) else {
             return Ok(());
+        };
+        let which = NotificationRef::Id(notification.id);
+        let now = self.clock.now();
+        let stopped = self
+            .notifications
+            .brake(notification.app, which, tripped, now)
+            .await?;
+        // Else it is stopped already, or a person resumed it from this very brake.
+        if let Transition::Made(stopped) = stopped {
+            let (status, brake, message) = (stopped.status, tripped.brake, &tripped.message);
+            tracing::warn!(notification.id = %notification.id, %status, %brake, message, "campaign stopped");
         }
-        self.devices
-            .bury_tokens(notification.app, &gone, "unregistered", self.clock.now())
-            .await
+        Ok(())
     }
 
     /// LAUNCHED to SENT, once every unit is done and every settled window is counted. Units are asked
@@ -108,15 +122,18 @@ impl Collector {
         if self.units.any_open(notification.id).await? || self.windows.any_settled(notification.id).await? {
             return Ok(false);
         }
+        // Before it is SENT, because nobody looks at its tokens after that; and again after a crash, because
+        // burying a token twice is burying it once.
+        self.tokens().bury(notification).await?;
         let totals = self.tallies.settle(notification.id, notification.uuid).await?;
         let which = NotificationRef::Id(notification.id);
         let event = Event::Finish;
         let now = self.clock.now();
-        match self
+        let made = self
             .notifications
             .transition(notification.app, which, event, None, now)
-            .await?
-        {
+            .await?;
+        match made {
             Transition::Made(_) => {
                 let (sent, settled) = (totals.sent.total(), totals.settled());
                 tracing::info!(notification.id = %notification.id, sent, settled, "campaign is SENT");
@@ -134,8 +151,17 @@ impl Collector {
         if self.units.any_open(notification.id).await? || self.windows.any_settled(notification.id).await? {
             return Ok(());
         }
+        self.tokens().bury(notification).await?;
         self.let_expire(notification.id).await?;
         Ok(self.notifications.mark_cleared(notification.id).await?)
+    }
+
+    fn tokens(&self) -> Undertaker<'_> {
+        Undertaker {
+            windows: &self.windows,
+            devices: &self.devices,
+            now: self.clock.now(),
+        }
     }
 
     async fn let_expire(&self, notification: NotificationId) -> Result<(), StorageError> {

@@ -1,11 +1,13 @@
 //! The result worker: folds finished windows into exact counts and closes campaigns.
 //!
-//! [`collect`] is the whole of it: take settled windows, take dead tokens out of audiences, raise the
-//! counts through the API server's internal endpoint with each window's id as batch id, and move a
-//! campaign to SENT when nothing of it is open.
+//! [`collect`] takes settled windows, stops the campaign when one of them says so, raises the counts
+//! through the API server's internal endpoint with each window's id as batch id, and moves a campaign to
+//! SENT when nothing of it is open. [`tokens`] takes the dead tokens of a campaign that is over out of
+//! audiences.
 
 mod collect;
 mod settings;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,13 +1,13 @@
 //! Notifications.
 
 use jraze_domain::{
-    campaign::{Audience, Draft, Status},
+    campaign::{Ambiguity, Audience, Draft, Held, Status},
     dispatch::{Reason, Sent, Tally},
     message::Content,
 };
 use jraze_openapi::dto::{
-    ApiError, Conditions, FailureReason, Notification as Shown, NotificationDraft, NotificationStatus,
-    OutcomeCounts, Progress, SentCounts,
+    ApiError, Conditions, FailureReason, Hold, Notification as Shown, NotificationDraft, NotificationStatus,
+    OnAmbiguous, OutcomeCounts, Progress, SentCounts,
 };
 use jraze_storage::notifications::NotificationRef;
 
@@ -54,6 +54,10 @@ pub(crate) fn draft(written: NotificationDraft) -> Result<Draft, ApiError> {
         audience,
         scheduled_at: written.scheduled_at.map(Into::into),
         expires_at: written.expires_at.map(Into::into),
+        on_ambiguous: match written.on_ambiguous {
+            OnAmbiguous::Resend => Ambiguity::Resend,
+            OnAmbiguous::Skip => Ambiguity::Skip,
+        },
     })
 }
 
@@ -116,13 +120,27 @@ pub(crate) fn show(seen: Seen) -> Shown {
         expires_at: notification.draft.expires_at.map(Into::into),
         launched_at: notification.launched_at.map(Into::into),
         finished_at: notification.finished_at.map(Into::into),
+        on_ambiguous: match notification.draft.on_ambiguous {
+            Ambiguity::Resend => OnAmbiguous::Resend,
+            Ambiguity::Skip => OnAmbiguous::Skip,
+        },
         error: notification.error,
+        hold: notification.hold.map(show_hold),
+        holds: Vec::new(),
         progress: Progress {
             partitions_total: notification.plan.map_or(0, |plan| plan.partitions.into()),
             partitions_done: partitions_done.into(),
         },
         counts: show_counts(&notification.tally),
         failures: failures.map(|reasons| reasons.into_iter().map(show_failure).collect()),
+    }
+}
+
+fn show_hold(held: Held) -> Hold {
+    Hold {
+        code: held.tripped.brake.code().to_owned(),
+        message: held.tripped.message,
+        since: held.since.into(),
     }
 }
 

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use jraze_domain::device::{DevicePlatform, SendPlatform, storage_id};
-use jraze_domain::dispatch::{BucketRange, Delivery, partitions};
+use jraze_domain::dispatch::{Brake, BucketRange, Delivery, Reason, Tripped, partitions};
 use jraze_domain::ids::{AppId, DeviceId, NotificationId, UnitId};
 use jraze_storage::ObjectId;
 use jraze_storage::dispatch::{
-    Advance, ClaimedDevice, Fenced, Retry, Unit, Units, Window, WindowState, Windows, Work,
+    Advance, Answered, ClaimedDevice, Fenced, GoneToken, Retry, Unit, Units, Window, WindowState, Windows,
+    Work,
 };
 use jraze_storage::test_util::TestDatabase;
 
@@ -318,5 +319,82 @@ async fn ending_a_stopped_campaign_fences_a_holder_that_is_about_to_claim() {
     assert!(
         fixture.claim(&unit, 0, &[1]).await.is_err(),
         "nothing of it may be sent any more"
+    );
+}
+
+#[tokio::test]
+async fn what_was_recorded_of_a_window_is_there_for_those_who_settle_it() {
+    let fixture = Fixture::with_one_partition().await;
+    let unit = fixture.acquire("a", LONG).await.expect("it is free");
+    let mut window = fixture.claim(&unit, 0, &[1, 2, 3]).await.expect("still held");
+    let dead = GoneToken {
+        device: DeviceId(2),
+        token_hash: [7; 32],
+        registered_before: DateTime::from_timestamp(1_790_000_000, 0).expect("in range"),
+    };
+    for (device, delivery) in
+        window
+            .devices
+            .iter_mut()
+            .zip([Delivery::Accepted, Delivery::Unregistered, Delivery::Requeued])
+    {
+        device.delivery = delivery;
+    }
+    window.gone = vec![dead.clone()];
+    window.reasons = vec![(Reason::new("Unregistered"), 1)];
+    window.not_before = DateTime::from_timestamp(1_790_000_060, 0);
+    window.brake = Some(Tripped {
+        brake: Brake::MassInvalidation,
+        message: "so many".into(),
+    });
+    let recorded = fixture.windows.record(&window).await.expect("answers");
+    recorded.expect("still held");
+
+    fixture
+        .units
+        .release(&unit, Duration::ZERO)
+        .await
+        .expect("answers")
+        .expect("still held");
+    let heir = fixture.acquire("b", LONG).await.expect("it is free again");
+    let left = fixture.windows.take_over(&heir).await.expect("answers");
+    let found = left.first().expect("one is not settled");
+    let told = |window: &Window| {
+        (
+            window.devices.clone(),
+            window.gone.clone(),
+            window.reasons.clone(),
+            window.not_before,
+            window.brake.clone(),
+        )
+    };
+    assert_eq!(told(found), told(&window));
+
+    fixture
+        .windows
+        .settle(found)
+        .await
+        .expect("answers")
+        .expect("held");
+    let settled = fixture.windows.settled(CAMPAIGN, 10).await.expect("answers");
+    assert_eq!(settled[0].brake, window.brake);
+    assert_eq!(settled[0].reasons, window.reasons);
+    let by = window.devices[0].send_platform;
+    let answered = fixture.windows.answered(CAMPAIGN).await.expect("answers");
+    let (answers, dead_ones) = (2, 1);
+    assert_eq!(
+        answered,
+        [Answered {
+            by,
+            answers,
+            dead: dead_ones
+        }]
+    );
+    let gone = fixture.windows.dead(CAMPAIGN, None, 10).await.expect("answers");
+    assert_eq!(gone[0].tokens, [(by, dead)]);
+    let after = Some(&gone[0].window);
+    assert_eq!(
+        fixture.windows.dead(CAMPAIGN, after, 10).await.expect("answers"),
+        []
     );
 }

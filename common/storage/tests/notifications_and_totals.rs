@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jraze_domain::campaign::{Audience, Draft, Event, Notification, Plan, Status};
-use jraze_domain::dispatch::{Reason, Sent, Tally};
+use jraze_domain::campaign::{Ambiguity, Audience, Draft, Event, Notification, Plan, Status};
+use jraze_domain::dispatch::{Brake, Reason, Sent, Tally, Tripped};
 use jraze_domain::ids::{AppId, DeviceId, NotificationId, NotificationUuid};
 use jraze_domain::message::Content;
 use jraze_storage::notifications::{Launch, NotificationOrder, NotificationRef, Notifications, Transition};
@@ -32,6 +32,7 @@ fn draft() -> Draft {
         scheduled_at: None,
         expires_at: None,
     }
+        on_ambiguous: Ambiguity::Resend,
 }
 
 async fn add(notifications: &Notifications, number: u128, draft: &Draft) -> Notification {
@@ -456,4 +457,76 @@ async fn a_frozen_plan_outlives_its_planner() {
         !notifications.freeze(&dead, other).await.expect("answers"),
         "the dead one is fenced"
     );
+}
+
+#[tokio::test]
+async fn a_brake_holds_a_running_campaign_until_a_person_resumes_it_and_then_no_more() {
+    let database = TestDatabase::new().await;
+    let notifications = Notifications::new(&database);
+    let skipping = Draft {
+        on_ambiguous: Ambiguity::Skip,
+        ..draft()
+    };
+    let notification = add(&notifications, 1, &skipping).await;
+    let which = NotificationRef::Id(notification.id);
+    let brake = async |brake| {
+        let tripped = Tripped {
+            brake,
+            message: "$so many".into(),
+        };
+        let made = notifications.brake(APP, which, &tripped, now()).await;
+        made.expect("answers")
+    };
+    let refused = |found| Transition::Refused { found };
+    let mass = Brake::MassInvalidation;
+    assert_eq!(brake(mass).await, refused(Status::Draft));
+    for event in [Event::Launch, Event::Start] {
+        let made = notifications.transition(APP, which, event, None, now()).await;
+        assert!(matches!(made.expect("answers"), Transition::Made(_)));
+    }
+
+    let Transition::Made(held) = brake(mass).await else {
+        panic!("it is running");
+    };
+    assert_eq!((held.status, held.confirmed), (Status::Paused, vec![]));
+    assert_eq!(held.draft.on_ambiguous, Ambiguity::Skip);
+    let hold = held.hold.expect("it says why");
+    assert_eq!((hold.tripped.brake, hold.since), (mass, now()));
+    assert_eq!(hold.tripped.message, "$so many");
+    assert_eq!(brake(mass).await, refused(Status::Paused), "once");
+
+    let resumed = notifications
+        .transition(APP, which, Event::Resume, None, now())
+        .await;
+    let Transition::Made(resumed) = resumed.expect("answers") else {
+        panic!("it is held");
+    };
+    assert_eq!((resumed.status, resumed.hold), (Status::Launched, None));
+    assert_eq!(resumed.confirmed, [mass]);
+    assert_eq!(resumed.version, held.version + 1);
+    assert_eq!(
+        brake(mass).await,
+        refused(Status::Launched),
+        "a person has looked at that"
+    );
+    assert!(matches!(
+        brake(Brake::EnvironmentMismatch).await,
+        Transition::Made(_)
+    ));
+
+    // A person's own pause is no hold, and resuming it confirms nothing.
+    for event in [Event::Resume, Event::Pause, Event::Resume] {
+        let made = notifications.transition(APP, which, event, None, now()).await;
+        let Transition::Made(now) = made.expect("answers") else {
+            panic!("{event:?} is allowed");
+        };
+        assert_eq!(now.hold, None);
+        assert_eq!(now.confirmed.len(), 2);
+    }
+
+    let Transition::Made(stopped) = brake(Brake::PayloadRefused).await else {
+        panic!("it is running");
+    };
+    assert_eq!(stopped.status, Status::Error);
+    assert_eq!(stopped.error.as_deref(), Some("payload_refused: $so many"));
 }

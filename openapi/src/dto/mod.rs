@@ -27,7 +27,10 @@ pub use enums::{DevicePlatform, NotificationStatus, SendPlatform};
 pub use error::{ApiError, FieldProblem};
 pub use health::Health;
 pub use import::{ImportLine, ImportProblem, ImportReport};
-pub use notification::{Notification, NotificationDraft, NotificationStatusChange, OutcomeCounts, Progress};
+pub use notification::{
+    CredentialHold, Hold, Notification, NotificationDraft, NotificationStatusChange, OnAmbiguous,
+    OutcomeCounts, Progress,
+};
 pub use page::{Page, Paged};
 pub use property::{CatalogueEntry, PropertiesAdd, Property, PropertyValue};
 pub use tally::{

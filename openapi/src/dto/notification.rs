@@ -3,15 +3,29 @@
 use std::{collections::BTreeMap, fmt};
 
 use chrono::DateTime;
-use poem_openapi::{Object, types::Example};
+use poem_openapi::{Enum, Object, types::Example};
 use serde::{Deserialize, Serialize};
 
 use super::{
     condition::{self, Conditions},
-    enums::NotificationStatus,
+    enums::{DevicePlatform, NotificationStatus, SendPlatform},
     tally::{FailureReason, SentCounts},
     time::Timestamp,
 };
+
+/// What is done with a device of which nobody can know whether it was sent to: its request was written and
+/// never answered, or a worker died with it under way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum, Serialize, Deserialize)]
+#[oai(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum OnAmbiguous {
+    /// It is sent to again, under the same collapse identity: nobody is left out, and the repeat replaces
+    /// the first one on the phone.
+    #[default]
+    Resend,
+    /// It is not sent to again, and counted as `unknown`: nobody gets it twice, and some may not get it.
+    Skip,
+}
 
 /// A draft: what a person writes. All of its texts, links and data together make a message of at most
 /// 4,096 bytes, which is what FCM and APNs take; a heavier draft is refused.
@@ -54,6 +68,11 @@ pub struct NotificationDraft {
     /// After this instant it is worth nothing: providers drop it, and what has not gone out stays.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
+    /// What to do with a device of which nobody can know whether it was sent to: `resend` (the default)
+    /// or `skip`.
+    #[oai(default)]
+    #[serde(default)]
+    pub on_ambiguous: OnAmbiguous,
 }
 
 impl fmt::Debug for NotificationDraft {
@@ -79,6 +98,7 @@ impl Example for NotificationDraft {
             data: Some(BTreeMap::from([("ride".to_owned(), "812".to_owned())])),
             scheduled_at: None,
             expires_at: None,
+            on_ambiguous: OnAmbiguous::Resend,
         }
     }
 }
@@ -119,12 +139,24 @@ pub struct Notification {
     pub data: BTreeMap<String, String>,
     /// After this instant it is worth nothing.
     pub expires_at: Option<Timestamp>,
+    /// What is done with a device of which nobody can know whether it was sent to.
+    #[serde(default)]
+    pub on_ambiguous: OnAmbiguous,
     /// When its sending began.
     pub launched_at: Option<Timestamp>,
     /// When it came to its end: sent, stopped or withdrawn.
     pub finished_at: Option<Timestamp>,
     /// Why it was stopped, when `status` is 3 (error).
     pub error: Option<String>,
+    /// Why jraze holds it, when `status` is 6 (paused) and no person paused it. Resuming it (status 1)
+    /// confirms that this was looked at: the same rule does not hold it again.
+    #[serde(default)]
+    pub hold: Option<Hold>,
+    /// Credentials that are left alone for now because their provider refuses them or asks for a pause, as
+    /// far as this notification is being sent with them; their devices wait and everything else goes on.
+    /// Empty unless `status` is 1 (launched).
+    #[serde(default)]
+    pub holds: Vec<CredentialHold>,
     /// How far the sending has come.
     pub progress: Progress,
     /// Devices by what became of them.
@@ -172,7 +204,10 @@ impl Example for Notification {
             expires_at: None,
             launched_at: Some(at(1_795_251_660)),
             finished_at: Some(at(1_795_251_671)),
+            on_ambiguous: OnAmbiguous::Resend,
             error: None,
+            hold: None,
+            holds: Vec::new(),
             progress: Progress {
                 partitions_total: 25,
                 partitions_done: 25,
@@ -190,6 +225,37 @@ impl Example for Notification {
             }]),
         }
     }
+}
+
+/// Why jraze holds a campaign.
+#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize, Deserialize)]
+pub struct Hold {
+    /// The rule: `environment_mismatch` (more than 20 % of a provider's first 200 answers refuse tokens in a
+    /// way that the credential's environment, topic or project could cause) or `mass_invalidation` (at
+    /// least 1,000 tokens called dead, more than 30 % of a provider's answers). No token is dropped meanwhile.
+    pub code: String,
+    /// What was seen, for people.
+    pub message: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A credential that is left alone for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize, Deserialize)]
+pub struct CredentialHold {
+    /// Whose credential.
+    pub send_platform: SendPlatform,
+    /// Only devices of this platform wait, because only the project's key for them is refused; absent
+    /// when every device of the provider waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_platform: Option<DevicePlatform>,
+    /// The provider's own word, like `InvalidProviderToken`, or one of ours that begins with `jraze:`; at
+    /// most 64 bytes.
+    pub reason: String,
+    /// Since when it is refused without a success in between.
+    pub since: Timestamp,
+    /// When it is tried again.
+    pub until: Timestamp,
 }
 
 /// How far the sending has come.

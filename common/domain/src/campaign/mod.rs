@@ -5,7 +5,7 @@ pub mod state;
 use chrono::{DateTime, Utc};
 
 use crate::audience::Condition;
-use crate::dispatch::Tally;
+use crate::dispatch::{Brake, Tally, Tripped};
 use crate::ids::{AppId, NotificationId, NotificationUuid};
 use crate::message::Content;
 
@@ -27,6 +27,43 @@ pub enum Audience {
     },
 }
 
+/// What to do with a device of which nobody can know whether it was sent to: a request was written and
+/// never answered, or a worker died with it under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ambiguity {
+    /// Send again, under the same collapse identity: nobody is left out, and a phone shows one entry.
+    #[default]
+    Resend,
+    /// Do not send again, and count it as unknown: nobody gets it twice, and some perhaps not at all.
+    Skip,
+}
+
+impl Ambiguity {
+    /// Its name on the wire and in storage.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ambiguity::Resend => "resend",
+            Ambiguity::Skip => "skip",
+        }
+    }
+
+    /// The choice of that name.
+    pub fn from_name(name: &str) -> Option<Ambiguity> {
+        [Ambiguity::Resend, Ambiguity::Skip]
+            .into_iter()
+            .find(|choice| choice.name() == name)
+    }
+}
+
+/// Why a campaign is PAUSED by us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Which brake, and what was seen.
+    pub tripped: Tripped,
+    /// Since when.
+    pub since: DateTime<Utc>,
+}
+
 /// What a person may write into a draft.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
@@ -38,6 +75,8 @@ pub struct Draft {
     pub scheduled_at: Option<DateTime<Utc>>,
     /// When it becomes worthless: nothing is sent or retried after it.
     pub expires_at: Option<DateTime<Utc>>,
+    /// What to do when nobody can know whether a device was sent to.
+    pub on_ambiguous: Ambiguity,
 }
 
 /// What the planner froze when it started the campaign.
@@ -76,6 +115,10 @@ pub struct Notification {
     pub finished_at: Option<DateTime<Utc>>,
     /// Why it is in ERROR.
     pub error: Option<String>,
+    /// Why it is PAUSED, when it was not a person who paused it.
+    pub hold: Option<Held>,
+    /// The brakes that held it and that a person has resumed it from; they do not hold it again.
+    pub confirmed: Vec<Brake>,
     /// Set once it is LAUNCHED.
     pub plan: Option<Plan>,
     /// Final outcomes so far.

@@ -4,7 +4,7 @@
 //! DRAFT --launch--> QUEUED --start--> LAUNCHED --finish--> SENT
 //!   |                 |               |   ^  |
 //!   |                 |         pause |   | resume
-//!   +----withdraw-----+               v   |  |
+//!   +----withdraw-----+        (hold) v   |  |
 //!           |                        PAUSED  |
 //!           v                           |    |
 //!        DELETED                     cancel -+--> CANCELED        fail: QUEUED, LAUNCHED, PAUSED --> ERROR
@@ -33,7 +33,7 @@ pub enum Status {
     Deleted = 4,
     /// Launched by a person; waits for `scheduled_at` or for its dispatch plan.
     Queued = 5,
-    /// Held by a person in the middle of sending; nothing new leaves.
+    /// Held in the middle of sending, by a person or by a brake; nothing new leaves.
     Paused = 6,
     /// Stopped by a person in the middle of sending; what had gone stays gone. Terminal.
     Canceled = 7,
@@ -54,6 +54,8 @@ pub enum Event {
     Withdraw,
     /// A person holds it.
     Pause,
+    /// A brake holds it: what the provider answers has to be looked at by a person.
+    Hold,
     /// A person lets it go on.
     Resume,
     /// A person stops it for good.
@@ -69,6 +71,7 @@ pub const EDGES: &[(Status, Event, Status)] = &[
     (Status::Queued, Event::Fail, Status::Error),
     (Status::Launched, Event::Finish, Status::Sent),
     (Status::Launched, Event::Pause, Status::Paused),
+    (Status::Launched, Event::Hold, Status::Paused),
     (Status::Launched, Event::Cancel, Status::Canceled),
     (Status::Launched, Event::Fail, Status::Error),
     (Status::Paused, Event::Resume, Status::Launched),
@@ -166,13 +169,14 @@ impl Status {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Event; 8] = [
+    pub const ALL: [Event; 9] = [
         Event::Launch,
         Event::Start,
         Event::Finish,
         Event::Fail,
         Event::Withdraw,
         Event::Pause,
+        Event::Hold,
         Event::Resume,
         Event::Cancel,
     ];
@@ -193,7 +197,7 @@ impl Event {
             Event::Finish => Status::Sent,
             Event::Fail => Status::Error,
             Event::Withdraw => Status::Deleted,
-            Event::Pause => Status::Paused,
+            Event::Pause | Event::Hold => Status::Paused,
             Event::Cancel => Status::Canceled,
         }
     }
@@ -211,25 +215,30 @@ mod tests {
 
     /// The machine drawn as a square: a row per state, a column per event of [`Event::ALL`].
     /// Written by hand, apart from [`EDGES`], so that a slip in either shows.
-    const EXPECTED: [(Status, [&str; 8]); 8] = [
-        //                  Launch    Start       Finish  Fail     Withdraw   Pause     Resume      Cancel
-        (Status::Draft, ["QUEUED", "-", "-", "-", "DELETED", "-", "-", "-"]),
+    const EXPECTED: [(Status, [&str; 9]); 8] = [
+        //                  Launch    Start       Finish  Fail     Withdraw   Pause     Hold      Resume      Cancel
+        (
+            Status::Draft,
+            ["QUEUED", "-", "-", "-", "DELETED", "-", "-", "-", "-"],
+        ),
         (
             Status::Queued,
-            ["-", "LAUNCHED", "-", "ERROR", "DELETED", "-", "-", "-"],
+            ["-", "LAUNCHED", "-", "ERROR", "DELETED", "-", "-", "-", "-"],
         ),
         (
             Status::Launched,
-            ["-", "-", "SENT", "ERROR", "-", "PAUSED", "-", "CANCELED"],
+            [
+                "-", "-", "SENT", "ERROR", "-", "PAUSED", "PAUSED", "-", "CANCELED",
+            ],
         ),
         (
             Status::Paused,
-            ["-", "-", "-", "ERROR", "-", "-", "LAUNCHED", "CANCELED"],
+            ["-", "-", "-", "ERROR", "-", "-", "-", "LAUNCHED", "CANCELED"],
         ),
-        (Status::Sent, ["-"; 8]),
-        (Status::Error, ["-"; 8]),
-        (Status::Deleted, ["-"; 8]),
-        (Status::Canceled, ["-"; 8]),
+        (Status::Sent, ["-"; 9]),
+        (Status::Error, ["-"; 9]),
+        (Status::Deleted, ["-"; 9]),
+        (Status::Canceled, ["-"; 9]),
     ];
 
     #[test]
@@ -275,6 +284,7 @@ mod tests {
         assert!(Status::Queued.person_event(Status::Launched).is_err());
         assert!(Status::Launched.person_event(Status::Sent).is_err());
         assert_eq!(Status::Paused.person_event(Status::Launched), Ok(Event::Resume));
+        assert_eq!(Status::Launched.person_event(Status::Paused), Ok(Event::Pause));
     }
 
     #[test]

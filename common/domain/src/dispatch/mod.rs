@@ -4,11 +4,13 @@
 //! that are claimed, sent and recorded together; an *outcome* is what one send came to; a *tally* is
 //! the sum of outcomes that goes into a notification's counts.
 
+pub mod brake;
 pub mod outcome;
 pub mod plan;
 pub mod retry;
 pub mod tally;
 
+pub use brake::{Brake, Evidence, Tripped};
 pub use outcome::{Delivery, DeviceEffect, Hold, Outcome, Reason, Scope};
 pub use plan::{BucketRange, partitions};
 pub use retry::RetryPolicy;

@@ -18,9 +18,12 @@
 //!
 //! Lease times are the database's (`$$NOW`); no worker's clock is asked.
 
+mod gone;
 mod units;
+mod window_document;
 mod windows;
 
+pub use gone::{Answered, DeadOf};
 pub use units::{Advance, Fenced, Retry, Unit, Units, Work};
 pub use windows::{ClaimedDevice, GoneToken, Settled, Window, WindowState, Windows};
 

@@ -3,18 +3,19 @@
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
 use jraze_domain::device::{DevicePlatform, SendPlatform};
-use jraze_domain::dispatch::{Delivery, Reason, Tally};
-use jraze_domain::ids::{AppId, DeviceId, NotificationId, UnitId, WindowId};
+use jraze_domain::dispatch::brake::says_something;
+use jraze_domain::dispatch::{Delivery, Reason, Tally, Tripped};
+use jraze_domain::ids::{DeviceId, NotificationId, WindowId};
 use mongodb::Collection;
-use mongodb::bson::{self, Binary, Document, doc};
-use serde::{Deserialize, Serialize};
+use mongodb::bson::{self, Document, doc};
 
 use crate::Store;
 use crate::error::{StorageError, is_duplicate_key};
 use crate::packing;
-use crate::time::{read, stored};
+use crate::time::stored;
 
 use super::units::{Fenced, Unit};
+use super::window_document::{GoneDocument, ReasonDocument, WindowDocument};
 
 /// The name of the collection.
 pub(crate) const COLLECTION: &str = "windows";
@@ -33,9 +34,9 @@ pub enum WindowState {
 }
 
 impl WindowState {
-    const ALL: [Self; 4] = [Self::Claimed, Self::Recorded, Self::Settled, Self::Folded];
+    pub(super) const ALL: [Self; 4] = [Self::Claimed, Self::Recorded, Self::Settled, Self::Folded];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Claimed => "claimed",
             Self::Recorded => "recorded",
@@ -77,9 +78,11 @@ pub struct Window {
     pub reasons: Vec<(Reason, u32)>,
     /// Before when none of its deliveries may be tried again, because the provider said so.
     pub not_before: Option<DateTime<Utc>>,
+    /// The brake that its answers, or those before them, tripped: the campaign is to be stopped.
+    pub brake: Option<Tripped>,
 }
 
-/// A token that its provider declared dead, for the result worker to take out of audiences.
+/// A token that its provider declared dead, to be taken out of audiences once the campaign is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GoneToken {
     /// Whose.
@@ -118,46 +121,10 @@ pub struct Settled {
     pub id: WindowId,
     /// What it adds.
     pub tally: Tally,
-    /// Tokens to take out of audiences.
-    pub gone: Vec<GoneToken>,
     /// Why deliveries failed, and how many each.
     pub reasons: Vec<(Reason, u32)>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct ReasonDocument {
-    reason: String,
-    count: i64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct GoneDocument {
-    device: i64,
-    token_hash: Binary,
-    registered_before: bson::DateTime,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct WindowDocument {
-    #[serde(rename = "_id")]
-    id: String,
-    app_id: i32,
-    notification_id: i64,
-    unit_id: String,
-    sequence: i32,
-    epoch: i64,
-    state: String,
-    devices: Binary,
-    /// Per device: the device's platform in the low four bits, the provider's in the high four.
-    platforms: Binary,
-    /// Per device: [`Delivery::byte`].
-    results: Binary,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    gone: Vec<GoneDocument>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    reasons: Vec<ReasonDocument>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    not_before: Option<bson::DateTime>,
+    /// Why the campaign is to be stopped, if it is.
+    pub brake: Option<Tripped>,
 }
 
 /// The repository of windows.
@@ -172,6 +139,10 @@ impl Windows {
         Self {
             collection: store.collection(COLLECTION),
         }
+    }
+
+    pub(super) fn documents(&self) -> &Collection<WindowDocument> {
+        &self.collection
     }
 
     /// Inserts the next window of a unit. It is no claim before [`super::Units::advance`] says so.
@@ -197,6 +168,7 @@ impl Windows {
             gone: Vec::new(),
             reasons: Vec::new(),
             not_before: None,
+            brake: None,
         };
         let document = WindowDocument::of(&window, unit.app, unit.notification, &unit.id);
         let older = doc! { "_id": window.id.as_str(), "epoch": { "$lt": unit.epoch } };
@@ -244,12 +216,27 @@ impl Windows {
             .map(|device| device.delivery.byte())
             .collect();
         let mut set = doc! { "results": packing::binary(results), "state": WindowState::Recorded.name() };
+        let answers = answers(window);
+        if !answers.is_empty() {
+            set.insert("answers", answers);
+        }
         if !window.gone.is_empty() {
             let gone: Vec<GoneDocument> = window.gone.iter().map(GoneDocument::from).collect();
             set.insert(
                 "gone",
                 bson::serialize_to_bson(&gone).map_err(StorageError::encode)?,
             );
+        }
+        if !window.reasons.is_empty() {
+            let reasons: Vec<ReasonDocument> = window.reasons.iter().map(ReasonDocument::from).collect();
+            let reasons = bson::serialize_to_bson(&reasons).map_err(StorageError::encode)?;
+            set.insert("reasons", reasons);
+        }
+        if let Some(not_before) = window.not_before {
+            set.insert("not_before", stored(not_before));
+        }
+        if let Some(Tripped { brake, message }) = &window.brake {
+            set.insert("brake", doc! { "code": brake.code(), "message": message });
         }
         self.step(window, WindowState::Claimed, set).await
     }
@@ -315,8 +302,8 @@ impl Windows {
             settled.push(Settled {
                 tally: window.tally(),
                 id: window.id,
-                gone: window.gone,
                 reasons: window.reasons,
+                brake: window.brake,
             });
         }
         Ok(settled)
@@ -381,103 +368,20 @@ impl Windows {
     }
 }
 
+/// What each provider answered in this window, summed up when the campaign closes.
+fn answers(window: &Window) -> Vec<Document> {
+    let counted = |by: &SendPlatform| {
+        let of = |device: &&ClaimedDevice| device.send_platform == *by && says_something(device.delivery);
+        let answers = window.devices.iter().filter(of);
+        let dead = answers
+            .clone()
+            .filter(|device| device.delivery == Delivery::Unregistered);
+        let (answers, dead) = (answers.count() as i64, dead.count() as i64);
+        (answers > 0).then(|| doc! { "by": i32::from(by.number()), "answers": answers, "dead": dead })
+    };
+    SendPlatform::ALL.iter().filter_map(counted).collect()
+}
+
 fn settled_of(notification: NotificationId) -> Document {
     doc! { "notification_id": notification.0, "state": WindowState::Settled.name() }
-}
-
-impl From<&GoneToken> for GoneDocument {
-    fn from(gone: &GoneToken) -> Self {
-        Self {
-            device: i64::try_from(gone.device.0).unwrap_or(i64::MAX),
-            token_hash: packing::binary(gone.token_hash.to_vec()),
-            registered_before: stored(gone.registered_before),
-        }
-    }
-}
-
-impl GoneDocument {
-    fn read(self) -> Option<GoneToken> {
-        Some(GoneToken {
-            device: DeviceId(u64::try_from(self.device).ok()?),
-            token_hash: self.token_hash.bytes.try_into().ok()?,
-            registered_before: read(self.registered_before),
-        })
-    }
-}
-
-impl WindowDocument {
-    fn of(window: &Window, app: AppId, notification: NotificationId, unit: &UnitId) -> Self {
-        let ids: Vec<DeviceId> = window.devices.iter().map(|device| device.id).collect();
-        let platforms = window
-            .devices
-            .iter()
-            .map(|device| device.device_platform.number() | (device.send_platform.number() << 4))
-            .collect();
-        let results = window
-            .devices
-            .iter()
-            .map(|device| device.delivery.byte())
-            .collect();
-        Self {
-            id: window.id.to_string(),
-            app_id: i32::from(app.0),
-            notification_id: notification.0,
-            unit_id: unit.to_string(),
-            sequence: i32::try_from(window.sequence).unwrap_or(i32::MAX),
-            epoch: window.epoch,
-            state: window.state.name().to_owned(),
-            devices: packing::binary(packing::pack_ids(&ids)),
-            platforms: packing::binary(platforms),
-            results: packing::binary(results),
-            gone: Vec::new(),
-            reasons: Vec::new(),
-            not_before: None,
-        }
-    }
-
-    fn read(self) -> Result<Window, StorageError> {
-        let id = self.id;
-        let corrupt = |field: &'static str| StorageError::corrupt(COLLECTION, field, &id);
-        let ids = packing::unpack_ids(&self.devices.bytes).ok_or_else(|| corrupt("devices"))?;
-        let (platforms, results) = (&self.platforms.bytes, &self.results.bytes);
-        if platforms.len() != ids.len() || results.len() != ids.len() {
-            return Err(corrupt("results"));
-        }
-        let device = |((id, platforms), result): ((DeviceId, &u8), &u8)| {
-            Some(ClaimedDevice {
-                id,
-                device_platform: DevicePlatform::from_number(i64::from(platforms & 0x0F))?,
-                send_platform: SendPlatform::from_number(i64::from(platforms >> 4))?,
-                delivery: Delivery::from_byte(*result)?,
-            })
-        };
-        let devices: Option<Vec<_>> = ids.into_iter().zip(platforms).zip(results).map(device).collect();
-        Ok(Window {
-            sequence: u32::try_from(self.sequence).map_err(|_| corrupt("sequence"))?,
-            epoch: self.epoch,
-            state: WindowState::ALL
-                .into_iter()
-                .find(|state| state.name() == self.state)
-                .ok_or_else(|| corrupt("state"))?,
-            devices: devices.ok_or_else(|| corrupt("results"))?,
-            gone: self
-                .gone
-                .into_iter()
-                .map(GoneDocument::read)
-                .collect::<Option<_>>()
-                .ok_or_else(|| corrupt("gone"))?,
-            not_before: self.not_before.map(read),
-            reasons: self
-                .reasons
-                .into_iter()
-                .map(|row| {
-                    (
-                        Reason::new(&row.reason),
-                        u32::try_from(row.count).unwrap_or(u32::MAX),
-                    )
-                })
-                .collect(),
-            id: WindowId::from_stored(id),
-        })
-    }
 }

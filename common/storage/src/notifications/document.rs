@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use jraze_domain::audience::{Condition, Limits};
-use jraze_domain::campaign::{Audience, Draft, Notification, Plan, Status};
-use jraze_domain::dispatch::{Sent, Tally};
+use jraze_domain::campaign::{Ambiguity, Audience, Draft, Held, Notification, Plan, Status};
+use jraze_domain::dispatch::{Brake, Sent, Tally, Tripped};
 use jraze_domain::ids::{AppId, NotificationId, NotificationUuid};
 use jraze_domain::message::Content;
 use mongodb::bson::{self, Document, doc};
@@ -27,6 +27,9 @@ pub(crate) struct NotificationDocument {
     scheduled_at: Option<bson::DateTime>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<bson::DateTime>,
+    /// [`Ambiguity::name`]; absent in documents of before there was a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    on_ambiguous: Option<String>,
     status: i32,
     version: i64,
     created_at: bson::DateTime,
@@ -38,6 +41,11 @@ pub(crate) struct NotificationDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    hold: Option<HoldDocument>,
+    /// [`Brake::code`] of each brake that a person has resumed it from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    confirmed: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     plan: Option<PlanDocument>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) lease: Option<LeaseDocument>,
@@ -48,6 +56,13 @@ pub(crate) struct NotificationDocument {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct LeaseDocument {
     pub(super) epoch: i64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct HoldDocument {
+    code: String,
+    message: String,
+    since: bson::DateTime,
 }
 
 /// The client's tree is kept as the text it wrote: nothing in it can act as a key or an operator here,
@@ -127,6 +142,16 @@ pub(super) fn draft_fields(draft: &Draft) -> Document {
         "audience": audience,
         "scheduled_at": draft.scheduled_at.map(stored),
         "expires_at": draft.expires_at.map(stored),
+        "on_ambiguous": draft.on_ambiguous.name(),
+    }
+}
+
+/// Why a campaign is held.
+pub(super) fn hold_document(held: &Held) -> Document {
+    doc! {
+        "code": held.tripped.brake.code(),
+        "message": &held.tripped.message,
+        "since": stored(held.since),
     }
 }
 
@@ -160,6 +185,7 @@ impl NotificationDocument {
             audience: AudienceDocument::from(&draft.audience),
             scheduled_at: draft.scheduled_at.map(stored),
             expires_at: draft.expires_at.map(stored),
+            on_ambiguous: Some(draft.on_ambiguous.name().to_owned()),
             status: i32::from(Status::Draft.number()),
             version: 1,
             created_at: stored(now),
@@ -167,6 +193,8 @@ impl NotificationDocument {
             launched_at: None,
             finished_at: None,
             error: None,
+            hold: None,
+            confirmed: Vec::new(),
             plan: None,
             lease: None,
             tally: TallyDocument::default(),
@@ -177,6 +205,7 @@ impl NotificationDocument {
     pub(crate) fn read(self) -> Result<Notification, StorageError> {
         let id = self.id;
         let corrupt = |field: &'static str| StorageError::corrupt(COLLECTION, field, id);
+        let status = Status::from_number(i64::from(self.status)).ok_or_else(|| corrupt("status"))?;
         Ok(Notification {
             id: NotificationId(id),
             uuid: NotificationUuid(uuid::Uuid::try_parse(&self.uuid).map_err(|_| corrupt("_id"))?),
@@ -186,8 +215,25 @@ impl NotificationDocument {
                 audience: self.audience.read(id)?,
                 scheduled_at: self.scheduled_at.map(read),
                 expires_at: self.expires_at.map(read),
+                on_ambiguous: match self.on_ambiguous {
+                    Some(name) => Ambiguity::from_name(&name).ok_or_else(|| corrupt("on_ambiguous"))?,
+                    None => Ambiguity::default(),
+                },
             },
-            status: Status::from_number(i64::from(self.status)).ok_or_else(|| corrupt("status"))?,
+            hold: match self.hold {
+                // One that is over stays in the document, for people who look there.
+                Some(hold) if status == Status::Paused => {
+                    Some(hold.read().ok_or_else(|| corrupt("hold.code"))?)
+                }
+                _ => None,
+            },
+            // A brake of a later version is none of ours to look at.
+            confirmed: self
+                .confirmed
+                .iter()
+                .filter_map(|code| Brake::from_code(code))
+                .collect(),
+            status,
             version: self.version,
             created_at: read(self.created_at),
             modified_at: read(self.modified_at),
@@ -196,6 +242,18 @@ impl NotificationDocument {
             error: self.error,
             plan: self.plan.map(|plan| plan.read(id)).transpose()?,
             tally: self.tally.into(),
+        })
+    }
+}
+
+impl HoldDocument {
+    fn read(self) -> Option<Held> {
+        Some(Held {
+            tripped: Tripped {
+                brake: Brake::from_code(&self.code)?,
+                message: self.message,
+            },
+            since: read(self.since),
         })
     }
 }

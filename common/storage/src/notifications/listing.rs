@@ -169,7 +169,7 @@ fn read(document: &RawDocument) -> Result<Notification, StorageError> {
 
 #[cfg(test)]
 mod tests {
-    use jraze_domain::campaign::{Audience, Draft};
+    use jraze_domain::campaign::{Ambiguity, Audience, Draft};
     use jraze_domain::ids::NotificationUuid;
     use jraze_domain::message::Content;
     use jraze_runtime::clock::{Clock as _, SystemClock};
@@ -192,6 +192,7 @@ mod tests {
             audience: Audience::All,
             scheduled_at: None,
             expires_at: None,
+            on_ambiguous: Ambiguity::Resend,
         };
         let mut ids = Vec::new();
         for number in 0..5 {

@@ -13,11 +13,12 @@ mod listing;
 mod planning;
 
 use chrono::{DateTime, Utc};
-use jraze_domain::campaign::{Draft, Event, Notification, Status};
+use jraze_domain::campaign::{Draft, Event, Held, Notification, Status};
+use jraze_domain::dispatch::Tripped;
 use jraze_domain::ids::{AppId, NotificationId, NotificationUuid};
 use mongodb::Collection;
-use mongodb::bson::{Document, doc};
-use mongodb::options::ReturnDocument;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::{ReturnDocument, UpdateModifications};
 
 use crate::error::{StorageError, is_duplicate_key};
 use crate::time::stored;
@@ -171,13 +172,11 @@ impl Notifications {
         error: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<Transition, StorageError> {
-        let sources: Vec<i32> = Status::sources(event)
-            .map(|status| i32::from(status.number()))
-            .collect();
-        let mut filter = which.filter();
-        filter.insert("app_id", i32::from(app.0));
-        filter.insert("status", doc! { "$in": sources });
+        let filter = may_happen(app, which, event);
         let to = event.target();
+        if event == Event::Resume {
+            return self.change(app, which, filter, resume(now)).await;
+        }
         let mut set = doc! { "status": i32::from(to.number()), "modified_at": stored(now) };
         if event == Event::Launch {
             set.insert("launched_at", stored(now));
@@ -192,12 +191,43 @@ impl Notifications {
             .await
     }
 
+    /// Stops a running campaign because of what its provider answers: ERROR when nobody could let it go
+    /// on, else PAUSED until a person has looked. Refused when a person resumed it from this very brake.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn brake(
+        &self,
+        app: AppId,
+        which: NotificationRef,
+        tripped: &Tripped,
+        now: DateTime<Utc>,
+    ) -> Result<Transition, StorageError> {
+        if !tripped.brake.can_be_resumed() {
+            let reason = format!("{}: {}", tripped.brake, tripped.message);
+            return self.transition(app, which, Event::Fail, Some(&reason), now).await;
+        }
+        let mut filter = may_happen(app, which, Event::Hold);
+        filter.insert("confirmed", doc! { "$ne": tripped.brake.code() });
+        let held = Held {
+            tripped: tripped.clone(),
+            since: now,
+        };
+        let set = doc! {
+            "status": i32::from(Event::Hold.target().number()),
+            "hold": document::hold_document(&held),
+            "modified_at": stored(now),
+        };
+        self.change(app, which, filter, doc! { "$set": set, "$inc": { "version": 1 } })
+            .await
+    }
+
     async fn change(
         &self,
         app: AppId,
         which: NotificationRef,
         filter: Document,
-        update: Document,
+        update: impl Into<UpdateModifications>,
     ) -> Result<Transition, StorageError> {
         let changed = self
             .collection
@@ -220,4 +250,30 @@ impl Notifications {
             .map(NotificationDocument::read)
             .transpose()
     }
+}
+
+/// The filter that makes a transition a compare-and-set.
+fn may_happen(app: AppId, which: NotificationRef, event: Event) -> Document {
+    let sources: Vec<i32> = Status::sources(event)
+        .map(|status| i32::from(status.number()))
+        .collect();
+    let mut filter = which.filter();
+    filter.insert("app_id", i32::from(app.0));
+    filter.insert("status", doc! { "$in": sources });
+    filter
+}
+
+/// A person lets it go on, and so confirms the brake that held it, if one did.
+fn resume(now: DateTime<Utc>) -> Vec<Document> {
+    let known = doc! { "$ifNull": ["$confirmed", []] };
+    let held_by = doc! { "$cond": [{ "$gt": ["$hold.code", Bson::Null] }, ["$hold.code"], []] };
+    vec![
+        doc! { "$set": {
+            "status": i32::from(Event::Resume.target().number()),
+            "modified_at": stored(now),
+            "version": { "$add": ["$version", 1_i64] },
+            "confirmed": { "$setUnion": [known, held_by] },
+        } },
+        doc! { "$unset": "hold" },
+    ]
 }
