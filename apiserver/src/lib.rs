@@ -6,6 +6,7 @@
 //! | `server` | connections |
 //! | `routes` | what is mounted where, and what stands around it |
 //! | `middleware/admission` | per operation: who may, how much, how long |
+//! | `middleware/idempotency` | requests that may be repeated are carried out once |
 //! | `auth` | whose key it is and what it may do |
 //! | `ports/` | the contract's traits: convert, call, convert |
 //! | `convert/` | where wire meets domain; `error` is the only table from error to HTTP |
@@ -32,8 +33,8 @@ use std::{io, net::SocketAddr, sync::Arc};
 use jraze_openapi::spec::Ports;
 use jraze_runtime::{clock::Clock, lifecycle::Lifecycle};
 use jraze_storage::{
-    Store, devices::Devices, dispatch::Units, keys::Keys, notifications::Notifications, send_log::SendLog,
-    tallies::Tallies,
+    Store, audience_stream::Audiences, devices::Devices, dispatch::Units, keys::Keys,
+    notifications::Notifications, send_log::SendLog, tallies::Tallies,
 };
 use poem::{Response, endpoint::BoxEndpoint};
 use rand::rngs::StdRng;
@@ -42,7 +43,10 @@ use tokio::{net::TcpListener, sync::Notify};
 use crate::{
     auth::Authenticator,
     background::planner::Planner,
-    middleware::admission::{Admission, Limits},
+    middleware::{
+        admission::{Admission, Limits},
+        idempotency::Idempotency,
+    },
     server::ConnectionLimits,
 };
 
@@ -162,6 +166,11 @@ fn assemble(
     let launched = Arc::new(Notify::new());
     let authenticator = Arc::new(Authenticator::new(Keys::new(&store), Arc::clone(&clock)));
     let devices = Devices::new(&store);
+    let idempotency = Arc::new(Idempotency {
+        rows: jraze_storage::idempotency::Idempotency::new(&store),
+        random: Arc::clone(&random),
+        pause: settings.body_timeout.get(),
+    });
     let units = Units::new(&store);
     let log = SendLog::new(&store);
     let repository = Notifications::new(&store);
@@ -169,6 +178,7 @@ fn assemble(
     let notifications = services::notifications::Notifications {
         repository: repository.clone(),
         units: units.clone(),
+        audiences: Audiences::new(&store),
         ledger: Tallies::new(&store),
         clock: Arc::clone(&clock),
         random: Arc::clone(&random),
@@ -224,6 +234,7 @@ fn assemble(
     };
     let admission = Admission {
         authenticator,
+        idempotency,
         lifecycle: lifecycle.clone(),
         limits: Limits::from(settings),
     };

@@ -13,7 +13,8 @@ pub struct Settings {
     /// Most connections open at the same time; further ones wait until one closes.
     pub max_connections: usize,
     /// How long a connection may take to send a request's head. Also how long a connection may
-    /// stay open between two requests.
+    /// stay open between two requests. Short, because a client that sends heads slowly on purpose
+    /// holds a connection that long at no cost.
     pub header_timeout: HumanDuration,
     /// How long a request's body may take to arrive. For an import: how long it may pause.
     pub body_timeout: HumanDuration,
@@ -37,7 +38,7 @@ impl Default for Settings {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
             max_connections: 4096,
-            header_timeout: HumanDuration::from_secs(30),
+            header_timeout: HumanDuration::from_secs(8),
             body_timeout: HumanDuration::from_secs(15),
             answer_timeout: HumanDuration::from_secs(30),
             body_limit: 64 << 10,

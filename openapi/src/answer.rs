@@ -6,7 +6,10 @@
 use std::marker::PhantomData;
 
 use futures_util::stream::BoxStream;
-use poem::{Body, IntoResponse, Response};
+use poem::{
+    Body, IntoResponse, Response,
+    http::{HeaderName, HeaderValue},
+};
 use poem_openapi::{
     ApiResponse,
     registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry},
@@ -16,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    api::Launched,
+    api::Once,
     dto::{
         ApiError, CatalogueEntry, DeletedDevice, Device, DeviceHistory, DeviceSecret, Health, ImportLine,
         ImportReport, LoggedDevices, Notification, Page, Paged, SentCounts, error::Failure,
@@ -173,44 +176,49 @@ impl<T: Shown> ApiResponse for Answer<T> {
     }
 }
 
-/// The answer to a launch; a header says when the launch was made before.
+/// The answer to a request that may be repeated; a header says when it was carried out before.
 #[derive(Debug)]
-pub struct LaunchAnswer {
-    answer: Answer<Notification>,
+pub struct OnceAnswer<T> {
+    answer: Answer<T>,
     replayed: bool,
 }
 
-impl From<Launched> for LaunchAnswer {
-    fn from(launched: Launched) -> Self {
+impl<T> From<Once<T>> for OnceAnswer<T> {
+    fn from(once: Once<T>) -> Self {
         Self {
-            answer: launched.notification.into(),
-            replayed: launched.replayed,
+            answer: once.result.into(),
+            replayed: once.replayed,
         }
     }
 }
 
-impl IntoResponse for LaunchAnswer {
+impl<T: Shown> IntoResponse for OnceAnswer<T> {
     fn into_response(self) -> Response {
-        let response = self.answer.into_response();
+        let mut response = self.answer.into_response();
         if self.replayed {
-            response
-                .with_header(IDEMPOTENT_REPLAYED_HEADER, "true")
-                .into_response()
-        } else {
-            response
+            mark_replayed(&mut response);
         }
+        response
     }
 }
 
-impl ApiResponse for LaunchAnswer {
+/// Says that the request was carried out before.
+pub fn mark_replayed(response: &mut Response) {
+    let name = HeaderName::from_static("idempotent-replayed");
+    response
+        .headers_mut()
+        .insert(name, HeaderValue::from_static("true"));
+}
+
+impl<T: Shown> ApiResponse for OnceAnswer<T> {
     fn meta() -> MetaResponses {
-        let mut meta = <Answer<Notification> as ApiResponse>::meta();
+        let mut meta = <Answer<T> as ApiResponse>::meta();
         for response in &mut meta.responses {
             response.headers.push(MetaHeader {
                 name: IDEMPOTENT_REPLAYED_HEADER.to_owned(),
                 description: Some(
-                    "`true` when the same `Idempotency-Key` launched it before, and nothing was done this \
-                     time; absent otherwise."
+                    "`true` when a request with the same `Idempotency-Key` was carried out before, and \
+                     nothing was done this time; absent otherwise. Refusals that are repeated carry it too."
                         .to_owned(),
                 ),
                 required: false,
@@ -225,7 +233,7 @@ impl ApiResponse for LaunchAnswer {
     }
 
     fn register(registry: &mut Registry) {
-        <Answer<Notification> as ApiResponse>::register(registry);
+        <Answer<T> as ApiResponse>::register(registry);
     }
 }
 
@@ -334,6 +342,10 @@ failure_sets! {
     Changes: [400, 401, 403, 404, 408, 413, 415, 429, 500, 503];
     /// Changes a thing that must be there and in the right state, with a body.
     Moves: [400, 401, 403, 404, 408, 409, 413, 415, 429, 500, 503];
+    /// Writes with a body, and may be repeated under a key.
+    WritesOnce: [400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 503];
+    /// Changes a thing that must be there and in the right state, and may be repeated under a key.
+    MovesOnce: [400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503];
 }
 
 impl<E> From<ApiError> for Refused<E> {
@@ -380,9 +392,14 @@ const fn describe(status: u16) -> &'static str {
         403 => "The key does not allow this.",
         404 => "There is no such thing in the key's app.",
         408 => "The body did not arrive in time.",
-        409 => "It is not in a state that allows this; the reason names both states.",
+        409 => {
+            "It is not in a state that allows this (the reason names both states), the audience is not the \
+             one expected (`audience_moved`), or the request of this `Idempotency-Key` is still being \
+             carried out (`idempotency_key_in_use`; `Retry-After` says when to ask again)."
+        }
         413 => "The body is too large.",
         415 => "The body is not in the form that is read here.",
+        422 => "The `Idempotency-Key` belongs to a request that asked for something else.",
         429 => "Too many requests; `Retry-After` says when again.",
         500 => "Something went wrong on our side; the request id finds it in our log.",
         _ => "Not available now; `Retry-After` says when again.",
@@ -398,5 +415,14 @@ pub(crate) fn answer<R, T, E>(outcome: Result<R, ApiError>) -> Reply<T, E>
 where
     R: Into<Answer<T>>,
 {
+    outcome.map(Into::into).map_err(Into::into)
+}
+
+/// Wraps what a port returned for a request that may be repeated.
+///
+/// # Errors
+///
+/// The port's own.
+pub(crate) fn once<T, E>(outcome: Result<Once<T>, ApiError>) -> Result<OnceAnswer<T>, Refused<E>> {
     outcome.map(Into::into).map_err(Into::into)
 }

@@ -37,11 +37,47 @@ impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for Body<T> {
         body: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        if !is_media_type(request, |subtype| subtype == "json" || subtype.ends_with("+json")) {
+        if !is_media_type(request, is_json) {
             return Err(ApiError::unsupported_media_type("application/json").into());
         }
         let bytes = <Vec<u8> as FromRequest>::from_request(request, body).await?;
         Ok(parse(&bytes).map(Self)?)
+    }
+}
+
+/// A JSON body that may be left out. Only an empty one is absent, whatever its media type.
+#[derive(Debug)]
+pub struct OptionalBody<T>(pub Option<T>);
+
+impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for OptionalBody<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        Some(MetaRequest {
+            required: false,
+            ..request_meta("application/json", T::schema_ref())
+        })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let bytes = <Vec<u8> as FromRequest>::from_request(request, body).await?;
+        if bytes.is_empty() {
+            return Ok(Self(None));
+        }
+        if !is_media_type(request, is_json) {
+            return Err(ApiError::unsupported_media_type("application/json").into());
+        }
+        Ok(Self(Some(parse(&bytes)?)))
     }
 }
 
@@ -81,6 +117,10 @@ fn request_meta(content_type: &'static str, schema: MetaSchemaRef) -> MetaReques
         required: true,
         content: vec![MetaMediaType { content_type, schema }],
     }
+}
+
+fn is_json(subtype: &str) -> bool {
+    subtype == "json" || subtype.ends_with("+json")
 }
 
 fn is_media_type(request: &Request, accepts: impl Fn(&str) -> bool) -> bool {

@@ -17,10 +17,15 @@ pub const API_KEY_HEADER: &str = "X-Api-Key";
 pub const SERVER_KEY_HEADER: &str = "X-Server-Key";
 /// The header in which a client key shows the secret of its device.
 pub const DEVICE_SECRET_HEADER: &str = "X-Device-Secret";
-/// The header that makes a launch safe to repeat.
+/// The header that makes a request safe to repeat.
 pub const IDEMPOTENCY_KEY_HEADER: &str = "Idempotency-Key";
-/// The header of an answer to a launch that was made before, under the same name.
+/// The header of an answer to a request that was carried out before, under the same key.
 pub const IDEMPOTENT_REPLAYED_HEADER: &str = "Idempotent-Replayed";
+
+/// What a request that may be repeated makes carries these 16 bytes, so that the repetition finds it.
+/// The server puts it among the request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestIdentity(pub [u8; 16]);
 
 /// What a caller of the API presents.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -29,9 +34,8 @@ pub struct Caller {
     pub key: Option<String>,
     /// The secret of the device that a client key speaks for.
     pub device_secret: Option<String>,
-    /// The name that the caller gave this request, to repeat it safely: as it came, because a name that
-    /// is no good must be refused and not taken for none.
-    pub idempotency_key: Option<String>,
+    /// The identity of a request that may be repeated.
+    pub identity: Option<RequestIdentity>,
 }
 
 impl Caller {
@@ -41,9 +45,7 @@ impl Caller {
         Self {
             key: text(headers, API_KEY_HEADER).or_else(|| bearer(headers)),
             device_secret: text(headers, DEVICE_SECRET_HEADER),
-            idempotency_key: headers
-                .get(IDEMPOTENCY_KEY_HEADER)
-                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
+            identity: None,
         }
     }
 }
@@ -139,7 +141,10 @@ impl<'a> ApiExtractor<'a> for Caller {
         _: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        Ok(Self::from_headers(request.headers()))
+        Ok(Self {
+            identity: request.extensions().get().copied(),
+            ..Self::from_headers(request.headers())
+        })
     }
 }
 
@@ -203,21 +208,6 @@ mod tests {
         );
         assert_eq!(key(&[("authorization", "Basic YTpi")]), None);
         assert_eq!(key(&[("x-server-key", "c")]), None);
-    }
-
-    #[test]
-    fn an_idempotency_key_that_is_no_good_is_not_taken_for_none() {
-        let key = |value: &[u8]| {
-            let value = poem::http::HeaderValue::from_bytes(value).unwrap();
-            Caller::from_headers(&HeaderMap::from_iter([(
-                IDEMPOTENCY_KEY_HEADER.parse().unwrap(),
-                value,
-            )]))
-            .idempotency_key
-        };
-        assert_eq!(key(b"launch 7").as_deref(), Some("launch 7"));
-        assert_eq!(key(b"").as_deref(), Some(""));
-        assert!(key(b"\xFF").is_some());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
         NotificationsPort,
     },
     paths::{Around, Bare, LiteralPaths, Operation, in_front, operations as operations_of},
+    security::IDEMPOTENCY_KEY_HEADER,
     stub::Stub,
 };
 
@@ -23,7 +24,15 @@ matches a condition, sent through FCM, APNs and Web Push, with exact counts.
 
 Every JSON answer is one envelope, `{success, result, reason}`; a failure carries \
 `error: {code, fields: [{pointer, message}]}` with a stable code. A field that may be absent may be \
-null. Every answer carries `X-Request-Id`, the caller's own if it sent one.";
+null. Every answer carries `X-Request-Id`, the caller's own if it sent one.
+
+A request with the header `Idempotency-Key` may be sent again when no answer was heard. A key belongs to \
+one request of one operation of an app, for 24 hours. The same request under it gets the first one's \
+answer, status and body, with the header `Idempotent-Replayed: true`, and nothing is done again; refusals \
+are answers too, failures of the server (5xx) and bodies that did not arrive are not. Another path or body under the key is refused with 422 \
+`idempotency_key_reused`. While the first request is still at work, 409 `idempotency_key_in_use` says when \
+to ask again; if its server died, the key is free again within 20 seconds, and whoever repeats the \
+request finds what was made before.";
 
 const HEADER: &str = "\
 # Generated: run `jraze openapi > openapi/openapi.yaml` or `make generate` after a change.
@@ -150,6 +159,12 @@ fn spell_header(parameter: &mut Value) {
         first.to_ascii_uppercase() + &rest.to_ascii_lowercase()
     });
     *name = words.collect::<Vec<_>>().join("-");
+    if name == IDEMPOTENCY_KEY_HEADER {
+        let schema = serde_json::json!({
+            "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"
+        });
+        parameter["schema"] = serde_yaml_ng::to_value(schema).expect("texts and numbers are YAML");
+    }
 }
 
 /// The order of an example's fields would else hang on a feature of serde_json that any crate of

@@ -1,11 +1,12 @@
 //! Ports that do nothing: the document is printed from them, and a test can mount them.
 
 use crate::{
-    api::{DevicesPort, HealthPort, InternalPort, Launched, ListQuery, NotificationsPort, devices::Bytes},
+    api::{DevicesPort, HealthPort, InternalPort, ListQuery, NotificationsPort, Once, devices::Bytes},
     dto::{
         ApiError, CatalogueEntry, DeletedDevice, Device, DeviceHistory, DeviceSearch, DeviceSecret,
-        DeviceUpsert, Health, ImportReport, LogNotification, LoggedDevices, Notification, NotificationDraft,
-        NotificationStatus, NotificationStatusChange, Paged, PropertiesAdd, SentCounts, SentIncrease,
+        DeviceUpsert, Health, ImportReport, Launch, LogNotification, LoggedDevices, Notification,
+        NotificationDraft, NotificationStatus, NotificationStatusChange, Paged, PropertiesAdd, SentCounts,
+        SentIncrease,
     },
     security::{Caller, InternalCaller},
 };
@@ -46,7 +47,7 @@ impl DevicesPort for Stub {
     async fn search(&self, _: Caller, _: DeviceSearch) -> Result<Paged<Device>, ApiError> {
         no()
     }
-    async fn import(&self, _: Caller, _: Bytes) -> Result<ImportReport, ApiError> {
+    async fn import(&self, _: Caller, _: Bytes) -> Result<Once<ImportReport>, ApiError> {
         no()
     }
     async fn export(&self, _: Caller) -> Result<Bytes, ApiError> {
@@ -58,7 +59,7 @@ impl DevicesPort for Stub {
 }
 
 impl NotificationsPort for Stub {
-    async fn create(&self, _: Caller, _: NotificationDraft) -> Result<Notification, ApiError> {
+    async fn create(&self, _: Caller, _: NotificationDraft) -> Result<Once<Notification>, ApiError> {
         no()
     }
     async fn get(&self, _: Caller, _: String) -> Result<Notification, ApiError> {
@@ -78,7 +79,7 @@ impl NotificationsPort for Stub {
     async fn withdraw(&self, _: Caller, _: String) -> Result<Notification, ApiError> {
         no()
     }
-    async fn launch(&self, _: Caller, _: String) -> Result<Launched, ApiError> {
+    async fn launch(&self, _: Caller, _: String, _: Launch) -> Result<Once<Notification>, ApiError> {
         no()
     }
     async fn change_status(

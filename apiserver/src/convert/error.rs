@@ -25,6 +25,11 @@ pub(crate) fn service(error: ServiceError) -> ApiError {
             "wrong_state",
             format!("only a DRAFT can be edited, and this notification is {status}"),
         ),
+        ServiceError::AudienceMoved(moved) => {
+            let found = format!("there are {} now", moved.found);
+            ApiError::conflict("audience_moved", moved.to_string()).at("/expected_reach", found)
+        }
+        ServiceError::EditedMeanwhile => ApiError::conflict("conflict", error.to_string()),
         ServiceError::IllegalTransition(error) => transition(error),
         ServiceError::PropertiesFull => ApiError::invalid(
             "invalid_property",

@@ -7,6 +7,7 @@ pub(crate) mod condition;
 pub(crate) mod device;
 pub(crate) mod error;
 pub(crate) mod notification;
+pub(crate) mod reach;
 
 use jraze_openapi::{
     api::ListQuery,

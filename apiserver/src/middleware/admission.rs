@@ -8,13 +8,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jraze_domain::keys::Scope;
+use jraze_domain::{ids::AppId, keys::Scope};
 use jraze_openapi::{
     dto::ApiError,
     paths::{Around, Operation},
     security::{Caller, InternalCaller},
 };
 use jraze_runtime::lifecycle::Lifecycle;
+use jraze_storage::idempotency::RequestName;
 use poem::{
     Endpoint, EndpointExt, Request, Response,
     endpoint::{BoxEndpoint, make},
@@ -23,7 +24,14 @@ use poem::{
 };
 use tracing::Instrument as _;
 
-use crate::{auth::Authenticator, middleware::envelope::log_panic, settings::Settings};
+use crate::{
+    auth::Authenticator,
+    middleware::{
+        envelope::log_panic,
+        idempotency::{self, Idempotency},
+    },
+    settings::Settings,
+};
 
 /// Who may call an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +59,8 @@ enum Size {
 struct Rule {
     access: Access,
     size: Size,
+    /// Whether it may be repeated under an `Idempotency-Key`.
+    repeatable: bool,
 }
 
 /// THE TABLE. `None` for an operation that nobody thought about; it is then refused.
@@ -77,12 +87,22 @@ fn rule(operation: &str) -> Option<Rule> {
         "log_notification" | "increase_sent" => (Internal, Bulk),
         _ => return None,
     };
-    Some(Rule { access, size })
+    // What makes something of which there would be two, or answers differently the second time.
+    let repeatable = matches!(
+        operation,
+        "create_notification" | "launch_notification" | "import_devices"
+    );
+    Some(Rule {
+        access,
+        size,
+        repeatable,
+    })
 }
 
 /// What admission needs to know.
 pub(crate) struct Admission {
     pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) idempotency: Arc<Idempotency>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) limits: Limits,
 }
@@ -112,20 +132,36 @@ impl Around for Admission {
         let endpoint: Arc<BoxEndpoint<'static>> = Arc::new(endpoint);
         let rule = rule(operation.id);
         let authenticator = Arc::clone(&self.authenticator);
+        let idempotency = Arc::clone(&self.idempotency);
         let lifecycle = self.lifecycle.clone();
         let limits = self.limits;
         make(move |request: Request| {
             let endpoint = Arc::clone(&endpoint);
             let authenticator = Arc::clone(&authenticator);
+            let idempotency = Arc::clone(&idempotency);
             let lifecycle = lifecycle.clone();
             let name = operation.id;
             async move {
                 tracing::Span::current().record("operation", name);
                 let rule = rule.ok_or_else(ApiError::forbidden)?;
                 let work = async move {
-                    admit(rule.access, &request, &authenticator).await?;
+                    let app = admit(rule.access, &request, &authenticator).await?;
+                    let key = if rule.repeatable {
+                        idempotency::key(&request)?
+                    } else {
+                        None
+                    };
                     let request = receive(request, rule.size, limits).await?;
-                    endpoint.call(request).await
+                    let (Some(app), Some(key)) = (app, key) else {
+                        return endpoint.call(request).await;
+                    };
+                    let name = RequestName {
+                        app,
+                        operation: name,
+                        key: &key,
+                    };
+                    let streamed = rule.size == Size::Stream;
+                    idempotency.carry_out(name, request, streamed, &endpoint).await
                 };
                 let deadline = limits.body_timeout + limits.answer_timeout;
                 let deadline = (rule.size != Size::Stream).then_some(deadline);
@@ -137,9 +173,14 @@ impl Around for Admission {
     }
 }
 
-async fn admit(access: Access, request: &Request, authenticator: &Authenticator) -> Result<(), ApiError> {
+/// The app of a caller who may pass; none where the operation belongs to none.
+async fn admit(
+    access: Access,
+    request: &Request,
+    authenticator: &Authenticator,
+) -> Result<Option<AppId>, ApiError> {
     let principal = match access {
-        Access::Open => return Ok(()),
+        Access::Open => return Ok(None),
         Access::Internal => {
             authenticator
                 .internal(&InternalCaller::from_headers(request.headers()))
@@ -160,7 +201,7 @@ async fn admit(access: Access, request: &Request, authenticator: &Authenticator)
     if let Some(app) = principal.app {
         span.record("app", app.0);
     }
-    Ok(())
+    Ok(principal.app)
 }
 
 /// Reads the body, unless the operation does so itself.

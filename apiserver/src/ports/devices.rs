@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jraze_domain::device::ExternalId;
 use jraze_openapi::{
-    api::{DevicesPort, ListQuery, devices::Bytes},
+    api::{DevicesPort, ListQuery, Once, devices::Bytes},
     body,
     dto::{
         ApiError, CatalogueEntry, DeletedDevice, Device, DeviceEvent, DeviceHistory, DeviceSearch,
@@ -156,14 +156,18 @@ impl DevicesPort for Port {
         Ok(convert::paged(page.devices, page.total, start, size, show))
     }
 
-    async fn import(&self, caller: Caller, lines: Bytes) -> Result<ImportReport, ApiError> {
+    async fn import(&self, caller: Caller, lines: Bytes) -> Result<Once<ImportReport>, ApiError> {
         let app = self.authenticator.app(caller).await?;
         let report = self
             .import
             .run(app, lines, change_of_line)
             .await
             .map_err(stopped)?;
-        Ok(show_report(report))
+        // Nothing of it hangs on the request's identity: an import makes no device twice anyway.
+        Ok(Once {
+            result: show_report(report),
+            replayed: false,
+        })
     }
 
     async fn export(&self, caller: Caller) -> Result<Bytes, ApiError> {

@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use jraze_domain::{campaign::Event, keys::Scope};
 use jraze_openapi::{
-    api::{Launched, ListQuery, NotificationsPort},
-    dto::{ApiError, Notification, NotificationDraft, NotificationStatus, NotificationStatusChange, Paged},
-    security::{Caller, IDEMPOTENCY_KEY_HEADER},
+    api::{ListQuery, NotificationsPort, Once},
+    dto::{
+        ApiError, Launch, Notification, NotificationDraft, NotificationStatus, NotificationStatusChange,
+        Paged,
+    },
+    security::{Caller, RequestIdentity},
 };
 use jraze_storage::notifications::NotificationOrder;
+use uuid::Uuid;
 
 use crate::{
     auth::Authenticator,
-    convert::{self, error, notification},
-    services::notifications::Notifications,
+    convert::{self, error, notification, reach},
+    services::notifications::{Notifications, Seen},
 };
-
-/// Longest name of a launch, in characters.
-const MAX_IDEMPOTENCY_KEY: usize = 255;
 
 /// The port.
 pub(crate) struct Port {
@@ -26,15 +27,12 @@ pub(crate) struct Port {
 }
 
 impl NotificationsPort for Port {
-    async fn create(&self, caller: Caller, draft: NotificationDraft) -> Result<Notification, ApiError> {
+    async fn create(&self, caller: Caller, draft: NotificationDraft) -> Result<Once<Notification>, ApiError> {
+        let identity = identity(&caller);
         let app = self.authenticator.app(caller).await?;
         let draft = notification::draft(draft)?;
-        let seen = self
-            .notifications
-            .create(app, &draft)
-            .await
-            .map_err(error::service)?;
-        Ok(notification::show(seen))
+        let created = self.notifications.create(app, &draft, identity).await;
+        Ok(once(created.map_err(error::service)?))
     }
 
     async fn get(&self, caller: Caller, which: String) -> Result<Notification, ApiError> {
@@ -81,19 +79,18 @@ impl NotificationsPort for Port {
         self.make(caller, which, Event::Withdraw).await
     }
 
-    async fn launch(&self, caller: Caller, which: String) -> Result<Launched, ApiError> {
-        let idempotency_key = caller.idempotency_key.clone().map(idempotency_key).transpose()?;
+    async fn launch(
+        &self,
+        caller: Caller,
+        which: String,
+        launch: Launch,
+    ) -> Result<Once<Notification>, ApiError> {
+        let identity = identity(&caller);
         let app = self.authenticator.app(caller).await?;
         let which = notification::reference(&which)?;
-        let launched = self
-            .notifications
-            .launch(app, which, idempotency_key.as_deref())
-            .await;
-        let (seen, replayed) = launched.map_err(error::service)?;
-        Ok(Launched {
-            notification: notification::show(seen),
-            replayed,
-        })
+        let expected = reach::expected(launch)?;
+        let launched = self.notifications.launch(app, which, identity, expected).await;
+        Ok(once(launched.map_err(error::service)?))
     }
 
     async fn change_status(
@@ -126,13 +123,15 @@ impl Port {
     }
 }
 
-/// A client's name for its request.
-fn idempotency_key(key: String) -> Result<String, ApiError> {
-    let printable = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    if printable && (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) {
-        return Ok(key);
+fn identity(caller: &Caller) -> Option<Uuid> {
+    caller
+        .identity
+        .map(|RequestIdentity(bytes)| Uuid::from_bytes(bytes))
+}
+
+fn once((seen, replayed): (Seen, bool)) -> Once<Notification> {
+    Once {
+        result: notification::show(seen),
+        replayed,
     }
-    let message = format!("is 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters");
-    let pointer = format!("/{IDEMPOTENCY_KEY_HEADER}");
-    Err(ApiError::invalid("invalid_parameter", pointer, message))
 }

@@ -4,6 +4,7 @@ pub(crate) mod devices;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod notifications;
+pub(crate) mod reach;
 pub(crate) mod tallies;
 
 use jraze_domain::campaign::{IllegalTransition, Status};
@@ -30,6 +31,12 @@ pub(crate) enum ServiceError {
     /// An edit of what is no draft any more.
     #[error("the notification is {0}, not DRAFT")]
     NotADraft(Status),
+    /// A launch whose audience is not the one that was expected.
+    #[error(transparent)]
+    AudienceMoved(#[from] reach::AudienceMoved),
+    /// A launch of a draft that was edited while its audience was counted.
+    #[error("the draft was edited in the meantime")]
+    EditedMeanwhile,
     /// A transition that the state machine does not have.
     #[error(transparent)]
     IllegalTransition(#[from] IllegalTransition),

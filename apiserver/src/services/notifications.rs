@@ -1,22 +1,26 @@
 //! Notifications: written, edited, moved through their states. The only caller of
 //! `storage::notifications::transition` for people.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jraze_domain::{
-    campaign::{Draft, Event, IllegalTransition, Notification, Status},
+    audience::Condition,
+    campaign::{Audience, Draft, Event, IllegalTransition, Notification, Status},
     dispatch::Reason,
     ids::{AppId, NotificationId, NotificationUuid},
 };
 use jraze_runtime::clock::Clock;
 use jraze_storage::{
+    StorageError,
+    audience_stream::Audiences,
     dispatch::Units,
     notifications::{Launch, NotificationOrder, NotificationRef, Notifications as Repository, Transition},
     tallies::Tallies,
 };
 use tokio::sync::Notify;
+use uuid::Uuid;
 
-use super::ServiceError;
+use super::{ServiceError, reach::ExpectedReach};
 use crate::random::Random;
 
 /// A notification with how far its plan has come.
@@ -28,6 +32,9 @@ pub(crate) struct Seen {
     pub(crate) failures: Option<Vec<(Reason, u64)>>,
 }
 
+/// How long counting an audience may take in the database.
+const COUNTING_TIME: Duration = Duration::from_secs(10);
+
 /// Reasons that are shown of one notification.
 const MAX_FAILURES: u32 = 16;
 
@@ -36,6 +43,7 @@ const MAX_FAILURES: u32 = 16;
 pub(crate) struct Notifications {
     pub(crate) repository: Repository,
     pub(crate) units: Units,
+    pub(crate) audiences: Audiences,
     pub(crate) ledger: Tallies,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<Random>,
@@ -44,15 +52,29 @@ pub(crate) struct Notifications {
 }
 
 impl Notifications {
-    /// Keeps a new draft.
-    pub(crate) async fn create(&self, app: AppId, draft: &Draft) -> Result<Seen, ServiceError> {
-        let uuid = NotificationUuid(self.random.uuid());
-        let notification = self.repository.add(app, uuid, draft, self.clock.now()).await?;
-        Ok(Seen {
-            notification,
-            partitions_done: 0,
-            failures: Some(Vec::new()),
-        })
+    /// Keeps a new draft, under the identity of the request that makes it, if that has one. Also says
+    /// whether the request made it before.
+    pub(crate) async fn create(
+        &self,
+        app: AppId,
+        draft: &Draft,
+        identity: Option<Uuid>,
+    ) -> Result<(Seen, bool), ServiceError> {
+        let uuid = NotificationUuid(identity.unwrap_or_else(|| self.random.uuid()));
+        match self.repository.add(app, uuid, draft, self.clock.now()).await {
+            Ok(notification) => {
+                let seen = Seen {
+                    notification,
+                    partitions_done: 0,
+                    failures: Some(Vec::new()),
+                };
+                Ok((seen, false))
+            }
+            Err(StorageError::Conflict { .. }) if identity.is_some() => {
+                Ok((self.get(app, NotificationRef::Uuid(uuid)).await?, true))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The notification.
@@ -106,19 +128,23 @@ impl Notifications {
         Ok(self.lookup(app, which).await?.status.person_event(wanted)?)
     }
 
-    /// Launches a draft; asked again under the same idempotency key, answers what became of it. Also says
-    /// whether it is such a replay.
+    /// Launches a draft, unless its audience is not as expected; asked again under the same identity,
+    /// answers what became of it. Also says whether it is such a replay.
     pub(crate) async fn launch(
         &self,
         app: AppId,
         which: NotificationRef,
-        idempotency_key: Option<&str>,
+        identity: Option<Uuid>,
+        expected: Option<ExpectedReach>,
     ) -> Result<(Seen, bool), ServiceError> {
-        match self
+        let counted = match expected {
+            Some(expected) => self.hold_to(expected, app, which).await?,
+            None => None,
+        };
+        let launch = self
             .repository
-            .launch(app, which, idempotency_key, self.clock.now())
-            .await?
-        {
+            .launch(app, which, identity, counted, self.clock.now());
+        match launch.await? {
             Launch::Made(notification) => {
                 self.launched.notify_one();
                 Ok((self.see(*notification).await?, false))
@@ -129,8 +155,40 @@ impl Notifications {
                 to: Event::Launch.target(),
             }
             .into()),
+            Launch::Edited => Err(ServiceError::EditedMeanwhile),
             Launch::Missing => Err(ServiceError::UnknownNotification),
         }
+    }
+
+    /// Counts the audience of a draft as a campaign would find it now, and returns the version that was
+    /// counted. What is no draft any more is not counted; launching it tells why.
+    async fn hold_to(
+        &self,
+        expected: ExpectedReach,
+        app: AppId,
+        which: NotificationRef,
+    ) -> Result<Option<i64>, ServiceError> {
+        let notification = self.lookup(app, which).await?;
+        if notification.status != Status::Draft {
+            return Ok(None);
+        }
+        let everyone = Condition::everybody();
+        let condition = match &notification.draft.audience {
+            Audience::Nobody => None,
+            Audience::All => Some(&everyone),
+            Audience::Matching { condition, .. } => Some(condition),
+        };
+        let found = match condition {
+            Some(condition) => {
+                let count = self
+                    .audiences
+                    .count(app, condition, self.clock.now(), COUNTING_TIME);
+                count.await?
+            }
+            None => 0,
+        };
+        expected.check(found)?;
+        Ok(Some(notification.version))
     }
 
     /// Makes a person's event happen.

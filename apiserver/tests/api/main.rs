@@ -6,6 +6,7 @@ mod bulk;
 mod contract;
 mod devices;
 mod http;
+mod idempotency;
 mod internal;
 mod keys;
 mod notifications;

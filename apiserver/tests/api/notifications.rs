@@ -160,49 +160,6 @@ async fn a_launched_notification_is_planned_within_moments() {
 }
 
 #[tokio::test]
-async fn a_launch_may_be_repeated_under_its_key_and_the_answer_says_so() {
-    let server = Server::start().await;
-    let made = server.post("/notifications", draft()).await.ok();
-    let path = format!("/notifications/{}/:launch", made["uuid"].as_str().unwrap());
-    let ask = |key: Option<&[u8]>| {
-        let mut request = server
-            .request(Method::POST, &path)
-            .header("X-Api-Key", &server.server);
-        if let Some(key) = key {
-            request = request.header("Idempotency-Key", key);
-        }
-        request
-    };
-    for bad in [b"".as_slice(), b"\xFF", b"tab\there", &[b'x'; 256]] {
-        let refused = server.send(ask(Some(bad))).await;
-        assert_eq!(
-            (refused.refused(400), refused.pointer()),
-            ("invalid_parameter", "/Idempotency-Key"),
-            "{bad:?}"
-        );
-    }
-    let longest = [b'k'; 255];
-    let first = ask(Some(&longest)).send().await.unwrap();
-    assert_eq!(first.status(), 200);
-    assert_eq!(first.headers().get("idempotent-replayed"), None);
-
-    let again = ask(Some(&longest)).send().await.unwrap();
-    assert_eq!(again.status(), 200);
-    assert_eq!(again.headers()["idempotent-replayed"], "true");
-    let body: Value = again.json().await.unwrap();
-    assert_eq!(body["result"]["uuid"], made["uuid"]);
-    assert!(
-        [5, 1].map(Value::from).contains(&body["result"]["status"]),
-        "{body}"
-    );
-
-    for key in [Some(b"another".as_slice()), None] {
-        assert_eq!(server.send(ask(key)).await.refused(409), "wrong_state");
-    }
-    server.stop().await;
-}
-
-#[tokio::test]
 async fn a_schedule_is_kept_to_the_second() {
     let server = Server::start().await;
     let at = SystemClock.now() + chrono::TimeDelta::milliseconds(1500);

@@ -8,9 +8,12 @@
 //! A cursor that stood still for too long is closed by the server. The stream then opens a new one
 //! behind the last device it gave, which is the same thing as going on.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use jraze_domain::audience::Condition;
 use jraze_domain::device::{DevicePlatform, PushToken, SendPlatform, bucket, id_of_storage_id, storage_id};
+use jraze_domain::dispatch::BucketRange;
 use jraze_domain::ids::{AppId, DeviceId};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
@@ -79,6 +82,32 @@ impl Audiences {
             cursor,
             last: None,
         })
+    }
+
+    /// How many devices a campaign launched now would reach: as many as [`Self::stream`] would give.
+    ///
+    /// # Errors
+    /// [`StorageError::TimedOut`] when it takes longer than `max_time`, other errors when the database
+    /// does not answer.
+    pub async fn count(
+        &self,
+        app: AppId,
+        condition: &Condition,
+        now: DateTime<Utc>,
+        max_time: Duration,
+    ) -> Result<u64, StorageError> {
+        let everything = AudienceRange {
+            app,
+            buckets: BucketRange::ALL,
+            upper_id: DeviceId(u64::MAX),
+            after: None,
+        };
+        let count = self
+            .collection
+            .count_documents(audience(&everything, condition, now))
+            .hint(Hint::Keys(doc! { "_id": 1 }))
+            .max_time(max_time);
+        Ok(count.await?)
     }
 
     /// Those of the given devices that can be sent to, in storage order; for retries. A device that is

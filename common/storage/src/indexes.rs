@@ -161,6 +161,14 @@ const INDEXES: &[Index] = &[
         reason: "totals are sums over a notification's rows",
         ..INDEX
     },
+    Index {
+        collection: crate::idempotency::COLLECTION,
+        name: "expiry",
+        keys: || doc! { "expire_at": 1 },
+        expire_after_seconds: Some(0),
+        reason: "an answer is kept for a day",
+        ..INDEX
+    },
 ];
 
 /// Creates what is missing; what is there stays as it is.

@@ -14,6 +14,7 @@
 //! | `dispatch_units` | planner, worker | [`dispatch`] |
 //! | `windows` | worker, result worker | [`dispatch`] |
 //! | `send_log`, `tallies` | API server, for the internal operations | [`send_log`], [`tallies`] |
+//! | `idempotency` | API server, around requests that may be repeated | [`idempotency`] |
 //! | `migrations` | every process at its start | [`migrations`] |
 //!
 //! Reading an audience is [`audience_filter`] (THE COMPILE) and [`audience_stream`].
@@ -44,6 +45,7 @@ pub mod devices;
 pub mod dispatch;
 pub mod error;
 mod gather;
+pub mod idempotency;
 mod indexes;
 pub mod keys;
 pub mod migrations;

@@ -12,6 +12,7 @@ use jraze_storage::notifications::{Launch, NotificationOrder, NotificationRef, N
 use jraze_storage::send_log::{LogBatch, LogEvent, SendLog};
 use jraze_storage::tallies::{Batch, Tallies};
 use jraze_storage::test_util::TestDatabase;
+use uuid::Uuid;
 
 const APP: AppId = AppId(1);
 
@@ -395,21 +396,25 @@ async fn a_history_holds_what_was_logged_and_a_replayed_batch_changes_nothing() 
 }
 
 #[tokio::test]
-async fn a_launch_repeated_under_its_key_is_a_replay_and_under_another_a_conflict() {
+async fn a_launch_repeated_under_its_identity_is_a_replay_and_under_another_a_conflict() {
     let database = TestDatabase::new().await;
     let notifications = Notifications::new(&database);
     let notification = add(&notifications, 1, &draft()).await;
     let which = NotificationRef::Id(notification.id);
-    let launch = async |key| {
+    let (once, twice) = (Uuid::new_v4(), Uuid::new_v4());
+    let launch = async |identity| {
         notifications
-            .launch(APP, which, key, now())
+            .launch(APP, which, identity, None, now())
             .await
             .expect("answers")
     };
-    assert!(matches!(launch(Some("once")).await, Launch::Made(after) if after.status == Status::Queued));
-    assert!(matches!(launch(Some("once")).await, Launch::Replayed(same) if same.id == notification.id));
+    let edition = notification.version + 1;
+    let edited = notifications.launch(APP, which, None, Some(edition), now()).await;
+    assert_eq!(edited.expect("answers"), Launch::Edited);
+    assert!(matches!(launch(Some(once)).await, Launch::Made(after) if after.status == Status::Queued));
+    assert!(matches!(launch(Some(once)).await, Launch::Replayed(same) if same.id == notification.id));
     assert_eq!(
-        launch(Some("twice")).await,
+        launch(Some(twice)).await,
         Launch::Refused {
             found: Status::Queued
         }

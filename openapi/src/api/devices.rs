@@ -6,9 +6,12 @@ use poem_openapi::{
     param::{Path, Query},
 };
 
-use super::{ListQuery, Tag, comma_separated, external_id_example};
+use super::{ListQuery, Once, Tag, comma_separated, external_id_example};
 use crate::{
-    answer::{Acts, Answer, Changes, Lines, Lists, Reads, Refused, Reply, Writes, answer},
+    answer::{
+        Acts, Answer, Changes, Lines, Lists, OnceAnswer, Reads, Refused, Reply, Writes, WritesOnce, answer,
+        once,
+    },
     body::{Body, NdjsonBody},
     dto::{
         ApiError, CatalogueEntry, DeletedDevice, Device, DeviceHistory, DeviceSearch, DeviceSecret,
@@ -79,7 +82,7 @@ pub trait DevicesPort: Send + Sync + 'static {
         &self,
         caller: Caller,
         lines: Bytes,
-    ) -> impl Future<Output = Result<ImportReport, ApiError>> + Send;
+    ) -> impl Future<Output = Result<Once<ImportReport>, ApiError>> + Send;
 
     /// Every device of the app, one a line.
     fn export(&self, caller: Caller) -> impl Future<Output = Result<Bytes, ApiError>> + Send;
@@ -268,14 +271,25 @@ impl<P: DevicesPort> DevicesApi<P> {
     ///
     /// One JSON object a line (at most 64 KiB each), any number of lines. A line that is wrong is
     /// reported and does not stop the rest. Sent again, an import
-    /// makes no device twice; it counts as a registration of each (`last_seen_at`).
+    /// makes no device twice; it counts as a registration of each (`last_seen_at`). With an
+    /// `Idempotency-Key`, one that was finished is not even read again line by line: the whole body is
+    /// compared with the first one's, and the first one's answer given.
     #[oai(
         path = "/devices/-/%3Aimport",
         method = "post",
-        operation_id = "import_devices"
+        operation_id = "import_devices",
+        request_header(
+            name = "Idempotency-Key",
+            ty = "Option<String>",
+            description = "1 to 255 visible ASCII characters that name this request, so that it can be sent again; see the beginning of this document."
+        )
     )]
-    async fn import(&self, caller: Caller, lines: NdjsonBody) -> Reply<ImportReport, Writes> {
-        answer(self.0.import(caller, lines.0).await)
+    async fn import(
+        &self,
+        caller: Caller,
+        lines: NdjsonBody,
+    ) -> Result<OnceAnswer<ImportReport>, Refused<WritesOnce>> {
+        once(self.0.import(caller, lines.0).await)
     }
 
     /// Export devices

@@ -15,7 +15,16 @@ pub mod notifications;
 pub use devices::{DevicesApi, DevicesPort};
 pub use health::{HealthApi, HealthPort};
 pub use internal::{InternalApi, InternalPort};
-pub use notifications::{Launched, NotificationsApi, NotificationsPort};
+pub use notifications::{NotificationsApi, NotificationsPort};
+
+/// What came of a request that may be repeated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Once<T> {
+    /// The result.
+    pub result: T,
+    /// The same request was carried out before; nothing was done this time.
+    pub replayed: bool,
+}
 
 /// The chapters of the document.
 #[derive(Tags)]
@@ -47,7 +56,9 @@ impl ListQuery {
     /// How many a page has at most.
     pub const MAX_SIZE: u64 = 1000;
 
-    fn new(order_bys: Option<String>, size: Option<u64>, start: Option<u64>) -> Self {
+    /// The query as it came: field names separated by commas.
+    #[must_use]
+    pub fn new(order_bys: Option<String>, size: Option<u64>, start: Option<u64>) -> Self {
         Self {
             order_bys: comma_separated(order_bys),
             size: size.unwrap_or(Self::DEFAULT_SIZE),

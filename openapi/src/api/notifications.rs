@@ -5,32 +5,26 @@ use poem_openapi::{
     param::{Path, Query},
 };
 
-use super::{ListQuery, Tag, notification_example};
+use super::{ListQuery, Once, Tag, notification_example};
 use crate::{
-    answer::{Acts, LaunchAnswer, Lists, Moves, Reads, Refused, Reply, Writes, answer},
-    body::Body,
-    dto::{ApiError, Notification, NotificationDraft, NotificationStatus, NotificationStatusChange, Paged},
+    answer::{Acts, Lists, Moves, MovesOnce, OnceAnswer, Reads, Refused, Reply, WritesOnce, answer, once},
+    body::{Body, OptionalBody},
+    dto::{
+        ApiError, Launch, Notification, NotificationDraft, NotificationStatus, NotificationStatusChange,
+        Paged,
+    },
     security::Caller,
 };
-
-/// What came of asking for a launch.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Launched {
-    /// The notification as it stands now.
-    pub notification: Notification,
-    /// The same request launched it before; nothing was done this time.
-    pub replayed: bool,
-}
 
 /// What the server does for the notification operations. A notification is named by its uuid or by
 /// its sequential number; telling them apart is the port's work.
 pub trait NotificationsPort: Send + Sync + 'static {
-    /// Writes a draft.
+    /// Writes a draft, once for each identity of the caller's request.
     fn create(
         &self,
         caller: Caller,
         draft: NotificationDraft,
-    ) -> impl Future<Output = Result<Notification, ApiError>> + Send;
+    ) -> impl Future<Output = Result<Once<Notification>, ApiError>> + Send;
 
     /// The notification of this name.
     fn get(
@@ -62,13 +56,13 @@ pub trait NotificationsPort: Send + Sync + 'static {
         notification_id: String,
     ) -> impl Future<Output = Result<Notification, ApiError>> + Send;
 
-    /// Launches a draft. Whether the caller's name for the launch is one that can be kept is the port's
-    /// to check.
+    /// Launches a draft, once for each identity of the caller's request.
     fn launch(
         &self,
         caller: Caller,
         notification_id: String,
-    ) -> impl Future<Output = Result<Launched, ApiError>> + Send;
+        launch: Launch,
+    ) -> impl Future<Output = Result<Once<Notification>, ApiError>> + Send;
 
     /// Moves it to another status, as far as a person may.
     fn change_status(
@@ -86,14 +80,24 @@ pub struct NotificationsApi<P>(pub P);
 impl<P: NotificationsPort> NotificationsApi<P> {
     /// Write a draft
     ///
-    /// Nothing is sent until it is launched.
+    /// Nothing is sent until it is launched. With an `Idempotency-Key` it may be sent again when no
+    /// answer was heard: there will be one draft, and the second answer is the first one's.
     #[oai(
         path = "/notifications",
         method = "post",
-        operation_id = "create_notification"
+        operation_id = "create_notification",
+        request_header(
+            name = "Idempotency-Key",
+            ty = "Option<String>",
+            description = "1 to 255 visible ASCII characters that name this request, so that it can be sent again; see the beginning of this document."
+        )
     )]
-    async fn create(&self, caller: Caller, draft: Body<NotificationDraft>) -> Reply<Notification, Writes> {
-        answer(self.0.create(caller, draft.0).await)
+    async fn create(
+        &self,
+        caller: Caller,
+        draft: Body<NotificationDraft>,
+    ) -> Result<OnceAnswer<Notification>, Refused<WritesOnce>> {
+        once(self.0.create(caller, draft.0).await)
     }
 
     /// List notifications
@@ -174,9 +178,9 @@ impl<P: NotificationsPort> NotificationsApi<P> {
     /// Launch a draft
     ///
     /// It becomes queued (5) and is sent at `scheduled_at`, or at once. A second launch is refused
-    /// with 409, unless it carries the `Idempotency-Key` of the first: that one changes nothing, answers the
-    /// notification as it stands by then, and says so in the header `Idempotent-Replayed`. Send a fresh
-    /// key with each launch that you mean, and the same key when you heard no answer.
+    /// with 409, unless it carries the `Idempotency-Key` of the first: that one changes nothing and gets
+    /// the first one's answer. The body may be left out; it may say how many devices you expect to
+    /// reach, and then nothing is launched when the audience has moved away from that.
     #[oai(
         path = "/notifications/:notification_id/%3Alaunch",
         method = "post",
@@ -184,7 +188,7 @@ impl<P: NotificationsPort> NotificationsApi<P> {
         request_header(
             name = "Idempotency-Key",
             ty = "Option<String>",
-            description = "A name for this launch, 1 to 255 printable ASCII characters; with the same name it may be repeated. Kept with the notification, as a hash."
+            description = "1 to 255 visible ASCII characters that name this request, so that it can be sent again; see the beginning of this document."
         )
     )]
     async fn launch(
@@ -193,8 +197,10 @@ impl<P: NotificationsPort> NotificationsApi<P> {
         /// Its uuid, or its sequential number.
         #[oai(example = "notification_example")]
         notification_id: Path<String>,
-    ) -> Result<LaunchAnswer, Refused<Acts>> {
-        Ok(self.0.launch(caller, notification_id.0).await?.into())
+        launch: OptionalBody<Launch>,
+    ) -> Result<OnceAnswer<Notification>, Refused<MovesOnce>> {
+        let launch = launch.0.unwrap_or_default();
+        once(self.0.launch(caller, notification_id.0, launch).await)
     }
 
     /// Change the status

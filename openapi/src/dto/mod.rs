@@ -12,6 +12,7 @@ pub mod error;
 pub mod health;
 pub mod import;
 mod json;
+pub mod launch;
 mod macros;
 pub mod notification;
 pub mod page;
@@ -27,6 +28,7 @@ pub use enums::{DevicePlatform, NotificationStatus, SendPlatform};
 pub use error::{ApiError, FieldProblem};
 pub use health::Health;
 pub use import::{ImportLine, ImportProblem, ImportReport};
+pub use launch::Launch;
 pub use notification::{
     CredentialHold, Hold, Notification, NotificationDraft, NotificationStatusChange, OnAmbiguous,
     OutcomeCounts, Progress,

@@ -11,6 +11,7 @@
 //! run beside new ones during an upgrade, so a shape is first tolerated, then written, then required.
 
 mod m0001_collections_and_indexes;
+mod m0002_kept_answers;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -36,11 +37,18 @@ struct Migration {
     up: Step,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    number: 1,
-    name: "collections and indexes",
-    up: |store| Box::pin(m0001_collections_and_indexes::up(store)),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        number: 1,
+        name: "collections and indexes",
+        up: |store| Box::pin(m0001_collections_and_indexes::up(store)),
+    },
+    Migration {
+        number: 2,
+        name: "kept answers",
+        up: |store| Box::pin(m0002_kept_answers::up(store)),
+    },
+];
 
 /// Runs what has not run yet, and returns the names of those steps. Waits while another process does.
 ///

@@ -4,10 +4,9 @@ use chrono::{DateTime, Utc};
 use jraze_domain::campaign::{Event, Notification, Status};
 use jraze_domain::ids::AppId;
 use mongodb::bson::doc;
-use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use crate::error::StorageError;
-use crate::packing::binary;
 use crate::time::stored;
 
 use super::{NotificationRef, Notifications, Transition};
@@ -24,13 +23,15 @@ pub enum Launch {
         /// The state it is in.
         found: Status,
     },
+    /// It is a draft still, but of another edition than the one that was to be launched.
+    Edited,
     /// There is no such notification in this app.
     Missing,
 }
 
 impl Notifications {
-    /// DRAFT to QUEUED. `idempotency_key` is the client's name for its request: only its hash is kept,
-    /// and a second launch under it is answered as a replay.
+    /// DRAFT to QUEUED. `identity` is that of the request (see [`crate::idempotency`]): a second launch
+    /// under it finds that it was done. With `version`, only that very edition is launched.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
@@ -38,40 +39,42 @@ impl Notifications {
         &self,
         app: AppId,
         which: NotificationRef,
-        idempotency_key: Option<&str>,
+        identity: Option<Uuid>,
+        version: Option<i64>,
         now: DateTime<Utc>,
     ) -> Result<Launch, StorageError> {
-        let Some(key) = idempotency_key else {
-            return Ok(
-                match self.transition(app, which, Event::Launch, None, now).await? {
-                    Transition::Made(notification) => Launch::Made(notification),
-                    Transition::Refused { found } => Launch::Refused { found },
-                    Transition::Missing => Launch::Missing,
-                },
-            );
-        };
-        let key = binary(Sha256::digest(key).to_vec());
-        let mut draft = which.filter();
-        draft.insert("app_id", i32::from(app.0));
-        let mut launched_by_key = draft.clone();
-        launched_by_key.insert("launch_key", &key);
+        let mut this = which.filter();
+        this.insert("app_id", i32::from(app.0));
+        let mut draft = this.clone();
         draft.insert("status", i32::from(Status::Draft.number()));
-        let launch = doc! {
-            "$set": {
-                "status": i32::from(Event::Launch.target().number()),
-                "launched_at": stored(now),
-                "modified_at": stored(now),
-                "launch_key": key,
-            },
-            "$inc": { "version": 1 },
-        };
-        match self.change(app, which, draft, launch).await? {
-            Transition::Made(notification) => Ok(Launch::Made(notification)),
-            Transition::Missing => Ok(Launch::Missing),
-            Transition::Refused { found } => Ok(match self.find(launched_by_key).await? {
-                Some(notification) => Launch::Replayed(Box::new(notification)),
-                None => Launch::Refused { found },
-            }),
+        if let Some(version) = version {
+            draft.insert("version", version);
         }
+        let mut set = doc! {
+            "status": i32::from(Event::Launch.target().number()),
+            "launched_at": stored(now),
+            "modified_at": stored(now),
+        };
+        if let Some(identity) = identity {
+            set.insert("launched_by", identity.to_string());
+        }
+        let launch = doc! { "$set": set, "$inc": { "version": 1 } };
+        let found = match self.change(app, which, draft, launch).await? {
+            Transition::Made(notification) => return Ok(Launch::Made(notification)),
+            Transition::Missing => return Ok(Launch::Missing),
+            Transition::Refused { found } => found,
+        };
+        let mine = match identity {
+            Some(identity) => {
+                this.insert("launched_by", identity.to_string());
+                self.find(this).await?
+            }
+            None => None,
+        };
+        Ok(match mine {
+            Some(notification) => Launch::Replayed(Box::new(notification)),
+            None if found == Status::Draft => Launch::Edited,
+            None => Launch::Refused { found },
+        })
     }
 }
