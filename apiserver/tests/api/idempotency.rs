@@ -205,6 +205,7 @@ async fn a_create_that_died_between_insert_and_answer_is_finished_and_not_repeat
         audience: Audience::All,
         scheduled_at: None,
         expires_at: None,
+        on_ambiguous: Default::default(),
     };
     let inserted = Notifications::new(&server.database)
         .add(

@@ -32,8 +32,8 @@ fn draft() -> Draft {
         audience: Audience::All,
         scheduled_at: None,
         expires_at: None,
-    }
         on_ambiguous: Ambiguity::Resend,
+    }
 }
 
 async fn add(notifications: &Notifications, number: u128, draft: &Draft) -> Notification {
