@@ -18,7 +18,7 @@ use crate::{
     render::{self, Catalogue},
     script::{Asked, Decision, Director},
     server::{Reply, Verdict},
-    settings::Settings,
+    settings::{FcmSettings, Settings},
 };
 
 /// The state of one sandbox.
@@ -260,6 +260,12 @@ impl Quota {
             burst,
             state: Mutex::new((f64::from(burst), 0)),
         }
+    }
+
+    /// The quota that the settings ask for, if any.
+    pub(crate) fn of(settings: &FcmSettings) -> Option<Self> {
+        let per_minute = settings.quota_per_minute?;
+        Some(Self::new(per_minute, settings.quota_burst.unwrap_or(per_minute)))
     }
 
     /// Takes one send; when none is left, the seconds after which there will be.

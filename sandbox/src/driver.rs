@@ -5,7 +5,7 @@
 //! connection itself (the raise of its stream limit, a GOAWAY).
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    server::{Handler, MAX_BODY, Received, Reply, STREAM_WINDOW, StreamLimit, Verdict},
+    server::{Drip, Handler, MAX_BODY, Received, Reply, STREAM_WINDOW, StreamLimit, Verdict},
     wire::{Wire, WirePlan},
 };
 
@@ -31,21 +31,11 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How long half a body has to reach the client before the reset.
 const HALF_BODY: Duration = Duration::from_millis(30);
 
-/// How far the raise of the stream limit has come.
-#[derive(Debug, PartialEq, Eq)]
-enum Raise {
-    /// Nobody is authenticated.
-    Below,
-    /// The SETTINGS frame still has to be sent.
-    Wanted,
-    /// It was.
-    Done,
-}
-
 /// Something to do after a while.
 enum Later {
     Reply(SendResponse<Bytes>, Reply),
     Reset(SendStream<Bytes>),
+    Nothing,
     Close,
 }
 
@@ -58,7 +48,11 @@ pub(crate) struct Driver<T, H: Handler> {
     session: H::Session,
     limit: StreamLimit,
     plan: WirePlan,
-    raise: Raise,
+    authenticated: bool,
+    /// Streams that the client was told it may have open.
+    allowed: u32,
+    /// How many it is to be told.
+    wanted: Option<u32>,
     reading: FuturesUnordered<Reading>,
     later: FuturesUnordered<LaterFuture>,
     /// Streams that never get an answer; dropping the handle would reset them.
@@ -80,13 +74,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<T, H> {
         id: u64,
         plan: WirePlan,
     ) -> Self {
+        let limit = handler.streams();
         Self {
             http2,
             session: handler.session(id),
-            limit: handler.streams(),
+            limit,
             handler,
             plan,
-            raise: Raise::Below,
+            authenticated: false,
+            allowed: limit.before_auth,
+            wanted: None,
             reading: FuturesUnordered::new(),
             later: FuturesUnordered::new(),
             silent: Vec::new(),
@@ -132,16 +129,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<T, H> {
                         stream.send_reset(Reason::INTERNAL_ERROR);
                         false
                     }
+                    Later::Nothing => false,
                     Later::Close => true,
                 };
                 if close {
                     return Poll::Ready(Ok(()));
                 }
             }
-            if self.raise == Raise::Wanted && self.http2.set_initial_window_size(STREAM_WINDOW).is_ok() {
-                // It fails while the client has not acknowledged our first SETTINGS; that
+            if let Some(streams) = self.wanted
+                && self.http2.set_initial_window_size(STREAM_WINDOW).is_ok()
+            {
+                // It fails while the client has not acknowledged our last SETTINGS; that
                 // acknowledgement wakes this task.
-                self.raise = Raise::Done;
+                self.plan.announce_streams(streams);
+                (self.allowed, self.wanted) = (streams, None);
                 busy = true;
             }
             if self.goaway.is_some() && self.open == 0 && !self.lingering {
@@ -170,7 +171,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<T, H> {
             self.silent.push(respond);
             return false;
         }
-        if self.raise == Raise::Below && self.open >= self.limit.before_auth {
+        if self.open >= self.allowed {
             respond.send_reset(Reason::REFUSED_STREAM);
             return false;
         }
@@ -208,13 +209,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<T, H> {
             return false;
         }
         let Verdict { reply, delay } = self.handler.handle(&mut self.session, received);
-        if self.raise == Raise::Below && self.handler.is_authenticated(&self.session) {
-            if self.limit.before_auth < self.limit.after_auth {
-                self.plan.announce_streams(self.limit.after_auth);
-                self.raise = Raise::Wanted;
-            } else {
-                self.raise = Raise::Done;
-            }
+        if !self.authenticated && self.handler.is_authenticated(&self.session) {
+            self.authenticated = true;
+            self.want_streams(self.limit.after_auth);
         }
         // A GOAWAY draws its line here and now, or streams beyond it would be handled meanwhile.
         if delay.is_zero() || matches!(reply, Reply::Goaway { .. }) {
@@ -228,6 +225,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<T, H> {
             Later::Reply(respond, reply)
         }));
         false
+    }
+
+    /// Has the client told how many streams it may have open.
+    fn want_streams(&mut self, streams: u32) {
+        let streams = streams.min(self.limit.after_auth);
+        self.wanted = (streams != self.allowed).then_some(streams);
     }
 
     /// Executes a reply; true ends the connection.
@@ -247,6 +250,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<T, H> {
                         Later::Reset(stream)
                     }));
                 }
+            }
+            Reply::Drip { pace, answer } => {
+                let (head, body) = answer.into_parts();
+                if let Ok(stream) = respond.send_response(Response::from_parts(head, ()), false) {
+                    let bits = Drip::new(pace, body);
+                    self.later.push(Box::pin(trickle(stream, bits)));
+                }
+            }
+            Reply::StreamLimit { streams, answer } => {
+                self.want_streams(streams);
+                send(&mut respond, answer);
             }
             Reply::Reset(code) => respond.send_reset(code),
             Reply::Goaway { code, debug, answer } => {
@@ -280,6 +294,32 @@ fn send(respond: &mut SendResponse<Bytes>, answer: Response<Bytes>) {
         && !body.is_empty()
     {
         let _ = stream.send_data(body, true);
+    }
+}
+
+/// Sends a body bit by bit, as far as the client takes it.
+async fn trickle(mut stream: SendStream<Bytes>, mut bits: Drip) -> Later {
+    loop {
+        let wanted = bits.next_len();
+        if wanted == 0 {
+            let _ = stream.send_data(Bytes::new(), true);
+            return Later::Nothing;
+        }
+        if !bits.every().is_zero() {
+            sleep(bits.every()).await;
+        }
+        stream.reserve_capacity(wanted);
+        while stream.capacity() == 0 {
+            match poll_fn(|cx| stream.poll_capacity(cx)).await {
+                Some(Ok(_)) => {}
+                // The client has heard enough.
+                _ => return Later::Nothing,
+            }
+        }
+        let bit = bits.take(stream.capacity());
+        if stream.send_data(bit, false).is_err() {
+            return Later::Nothing;
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    server::{Handler, MAX_BODY, Received, Reply, Verdict},
+    server::{Drip, Handler, MAX_BODY, Received, Reply, Verdict},
     stop::Stop,
 };
 
@@ -72,6 +72,7 @@ where
 async fn execute(reply: Reply) -> Result<Response<Body>, Cut> {
     match reply {
         Reply::Http(answer)
+        | Reply::StreamLimit { answer, .. }
         | Reply::Goaway {
             answer: Some(answer), ..
         } => Ok(answer.map(|body| {
@@ -94,6 +95,14 @@ async fn execute(reply: Reply) -> Result<Response<Body>, Cut> {
                 BodyExt::boxed(StreamBody::new(frames))
             }))
         }
+        Reply::Drip { pace, answer } => Ok(answer.map(|body| {
+            let bits = stream::unfold(Drip::new(pace, body), |mut drip| async {
+                sleep(drip.every()).await;
+                let bit = drip.take(usize::MAX);
+                (!bit.is_empty()).then(|| (Ok(Frame::data(bit)), drip))
+            });
+            BodyExt::boxed(StreamBody::new(bits))
+        })),
         Reply::Stall => pending().await,
         Reply::Reset(_) | Reply::Goaway { .. } | Reply::Close => Err(Cut),
     }

@@ -332,6 +332,9 @@ fn check(settings: &Settings) -> Result<(), SandboxError> {
     if settings.fcm.quota_per_minute == Some(0) {
         return refuse("fcm.quota_per_minute", "must be at least 1");
     }
+    if settings.fcm.quota_burst == Some(0) {
+        return refuse("fcm.quota_burst", "must be at least 1");
+    }
     if settings.latency_ms.max(settings.latency_jitter_ms) > 600_000 {
         return refuse("latency_ms", "must be at most 600000, as latency_jitter_ms");
     }
@@ -342,9 +345,15 @@ fn script(settings: &Settings) -> Result<Script, SandboxError> {
     let mut script = settings.script.clone();
     if let Some(path) = &settings.script_file {
         let text = fs::read_to_string(path).map_err(|source| SandboxError::file(path, source))?;
-        let file: Script = serde_json::from_str(&text).map_err(|source| SandboxError::State {
+        let is_toml = path.extension().is_some_and(|extension| extension == "toml");
+        let file: Result<Script, String> = if is_toml {
+            toml::from_str(&text).map_err(|error| error.to_string())
+        } else {
+            serde_json::from_str(&text).map_err(|error| error.to_string())
+        };
+        let file = file.map_err(|problem| SandboxError::State {
             path: path.clone(),
-            problem: source.to_string(),
+            problem,
         })?;
         script.rules.extend(file.rules);
     }

@@ -20,6 +20,7 @@ use crate::{
     fcm::answers,
     ledger::Provider,
     render,
+    script::Decision,
     server::{Handler, Received, Reply, StreamLimit, Verdict},
 };
 
@@ -102,7 +103,7 @@ pub(crate) struct Session<S> {
 impl<H> Load<H> {
     pub(crate) fn new(provider: Provider, inner: H, core: Arc<Core>) -> Self {
         let quota = match provider {
-            Provider::Fcm => core.settings.fcm.quota_per_minute.map(Quota::new),
+            Provider::Fcm => Quota::of(&core.settings.fcm),
             Provider::Apns => None,
         };
         Self {
@@ -146,7 +147,7 @@ impl<H> Load<H> {
 
     /// The latency of the settings; its jitter follows from the stream's number.
     fn delay(&self, stream: u32) -> Duration {
-        render::delay(&self.core.settings, 0, || u64::from(stream))
+        render::delay(&self.core.settings, &Decision::default(), || u64::from(stream))
     }
 }
 

@@ -10,8 +10,8 @@ use http::{
 
 use crate::{
     chance,
-    script::{Answer, Http2Code},
-    server::Reply,
+    script::{Answer, Decision, Http2Code},
+    server::{DripPace, Reply},
     settings::Settings,
 };
 
@@ -29,6 +29,9 @@ pub(crate) fn noted(answer: &Answer, catalogue: &impl Catalogue) -> (Option<u16>
         Answer::Error { code, .. } => (Some(catalogue.status(code)), Cow::Owned(code.clone())),
         Answer::Http { status, .. } => (Some(*status), Cow::Borrowed("scripted")),
         Answer::HalfBody => (Some(200), Cow::Borrowed("half_body")),
+        Answer::Drip { status, .. } => (Some(status.unwrap_or(200)), Cow::Borrowed("drip")),
+        Answer::StreamLimit { .. } => (Some(200), Cow::Borrowed("stream_limit")),
+        Answer::Lost => (Some(200), Cow::Borrowed("lost")),
         Answer::Reset { code } => (None, Cow::Owned(format!("reset {}", name(*code)))),
         Answer::Goaway { processed: true, .. } => (Some(200), Cow::Borrowed("goaway")),
         Answer::Goaway { .. } => (None, Cow::Borrowed("goaway")),
@@ -96,6 +99,30 @@ pub(crate) fn reply(
             Reply::Http(response)
         }
         Answer::HalfBody => Reply::HalfBody(usual()),
+        Answer::Drip {
+            bytes,
+            status,
+            chunk_bytes,
+            every_ms,
+        } => {
+            let chunk = *chunk_bytes as usize;
+            let answer = match bytes {
+                None => usual(),
+                Some(_) => response(status.unwrap_or(200), "text/plain", vec![b'x'; chunk]),
+            };
+            Reply::Drip {
+                pace: DripPace {
+                    filler: *bytes,
+                    chunk,
+                    every: Duration::from_millis(*every_ms),
+                },
+                answer,
+            }
+        }
+        Answer::StreamLimit { streams } => Reply::StreamLimit {
+            streams: *streams,
+            answer: usual(),
+        },
         Answer::Reset { code } => Reply::Reset(code.reason()),
         Answer::Goaway {
             code,
@@ -107,7 +134,7 @@ pub(crate) fn reply(
             answer: processed.then(usual),
         },
         Answer::Stall => Reply::Stall,
-        Answer::Close => Reply::Close,
+        Answer::Close | Answer::Lost => Reply::Close,
     }
 }
 
@@ -124,11 +151,17 @@ pub(crate) fn response(status: u16, content_type: &'static str, body: impl Into<
     response
 }
 
-/// How long an answer takes: the settings' latency with its jitter, and the script's extra.
-pub(crate) fn delay(settings: &Settings, extra_ms: u64, draw: impl FnOnce() -> u64) -> Duration {
-    let jitter = match settings.latency_jitter_ms {
-        0 => 0,
-        most => chance::mix(draw()) % (most + 1),
+/// How long an answer takes: the latency of the settings and that of the script, each with its jitter.
+/// `draw` is asked only when there is any.
+pub(crate) fn delay(settings: &Settings, decision: &Decision, draw: impl FnOnce() -> u64) -> Duration {
+    let fixed = settings.latency_ms + decision.latency_ms;
+    let jitters = [settings.latency_jitter_ms, decision.latency_jitter_ms];
+    let jitter = match jitters {
+        [0, 0] => 0,
+        [one, other] => {
+            let draw = chance::mix(draw());
+            draw % (one + 1) + chance::mix(draw) % (other + 1)
+        }
     };
-    Duration::from_millis(settings.latency_ms + extra_ms + jitter)
+    Duration::from_millis(fixed + jitter)
 }

@@ -52,6 +52,10 @@ pub struct Rule {
     /// Only requests for tokens that begin so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_prefix: Option<String>,
+    /// The rule is for requests for an access token (OAuth) instead of sends; errors are then those of
+    /// RFC 6749 (`invalid_grant`). Not together with a token or a provider.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub oauth: bool,
     /// Share of the matching requests that the rule takes, 0 to 1, drawn from the sandbox's seed,
     /// the token and how often the token was sent to; the same in every run. All when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +70,10 @@ pub struct Rule {
     /// Extra time before the answer, in milliseconds, 0 to 600000.
     #[schemars(range(max = 600_000))]
     pub latency_ms: u64,
+    /// Random extra on top of `latency_ms`, in milliseconds: 0 up to this, evenly, drawn as
+    /// `probability` is, 0 to 600000.
+    #[schemars(range(max = 600_000))]
+    pub latency_jitter_ms: u64,
     /// What is answered; when left out, the usual answer (after `latency_ms`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<Answer>,
@@ -103,6 +111,34 @@ pub enum Answer {
     },
     /// The usual answer's head, then half of its body, then RST_STREAM with INTERNAL_ERROR.
     HalfBody,
+    /// An answer whose body trickles: its head at once, then `chunk_bytes` every `every_ms`.
+    Drip {
+        /// Size of a body of `x`, in bytes; the usual answer's own body when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes: Option<u64>,
+        /// HTTP status of an answer with `bytes`, 200 to 599. Default 200.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(range(min = 200, max = 599))]
+        status: Option<u16>,
+        /// Bytes at a time, 1 to 16384. Default 1.
+        #[serde(default = "one")]
+        #[schemars(range(min = 1, max = 16_384))]
+        chunk_bytes: u32,
+        /// Milliseconds between two, 0 to 600000; 0 is as fast as the client takes them. Default 100.
+        #[serde(default = "hundred")]
+        #[schemars(range(max = 600_000))]
+        every_ms: u64,
+    },
+    /// The usual answer, and from now on another number of streams that may be open on this
+    /// connection: a SETTINGS frame announces it, and what is opened above it is refused with
+    /// REFUSED_STREAM.
+    StreamLimit {
+        /// Streams, 1 up to the provider's `max_streams`.
+        #[schemars(range(min = 1, max = 100_000))]
+        streams: u32,
+    },
+    /// The push is accepted and shown, but its answer never comes: the TCP connection is cut.
+    Lost,
     /// RST_STREAM instead of an answer. `REFUSED_STREAM` promises that nothing was processed.
     Reset {
         /// HTTP/2 error code.
@@ -125,6 +161,14 @@ pub enum Answer {
     Stall,
     /// The TCP connection is cut without a word, after the request was received.
     Close,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn hundred() -> u64 {
+    100
 }
 
 /// HTTP/2 error codes by their names in RFC 9113, section 7.
@@ -172,8 +216,9 @@ pub struct ScriptError {
 pub(crate) struct Decision {
     /// The answer, or none for the usual one.
     pub(crate) answer: Option<Arc<Answer>>,
-    /// Extra time in milliseconds.
+    /// Extra time in milliseconds, and how much more by chance.
     pub(crate) latency_ms: u64,
+    pub(crate) latency_jitter_ms: u64,
 }
 
 /// A rule at work.
@@ -195,11 +240,17 @@ impl Active {
         if rule.probability.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
             return refuse("probability must be from 0 to 1".to_owned());
         }
-        if rule.latency_ms > 600_000 {
-            return refuse("latency_ms must be at most 600000".to_owned());
+        if rule.latency_ms.max(rule.latency_jitter_ms) > 600_000 {
+            return refuse("latency_ms must be at most 600000, as latency_jitter_ms".to_owned());
+        }
+        if rule.oauth && (rule.token.is_some() || rule.token_prefix.is_some() || rule.provider.is_some()) {
+            return refuse("oauth goes with neither a token nor a provider".to_owned());
         }
         let mut provider = rule.provider;
         match &rule.answer {
+            Some(Answer::Error { code, .. }) if rule.oauth => {
+                fcm::oauth::check_code(code).map_err(|problem| ScriptError { index, problem })?;
+            }
             Some(Answer::Error {
                 code, retry_after, ..
             }) => {
@@ -236,6 +287,22 @@ impl Active {
                     }
                 }
             }
+            Some(Answer::Drip {
+                bytes,
+                status,
+                chunk_bytes,
+                every_ms,
+            }) => {
+                if status.is_some_and(|status| bytes.is_none() || !(200..=599).contains(&status)) {
+                    return refuse("status must be from 200 to 599, and goes with bytes".to_owned());
+                }
+                if !(1..=16_384).contains(chunk_bytes) || *every_ms > 600_000 {
+                    return refuse("chunk_bytes must be from 1 to 16384, every_ms at most 600000".to_owned());
+                }
+            }
+            Some(Answer::StreamLimit { streams }) if !(1..=100_000).contains(streams) => {
+                return refuse("streams must be from 1 to 100000".to_owned());
+            }
             _ => {}
         }
         Ok(Self {
@@ -249,7 +316,8 @@ impl Active {
 
     /// Whether the rule takes this request; counts it when so.
     fn takes(&self, index: usize, request: &Asked<'_>) -> bool {
-        if self.provider.is_some_and(|provider| provider != request.provider)
+        if self.rule.oauth != request.oauth
+            || self.provider.is_some_and(|provider| provider != request.provider)
             || self
                 .rule
                 .token
@@ -297,6 +365,8 @@ impl Active {
 pub(crate) struct Asked<'a> {
     pub(crate) provider: Provider,
     pub(crate) token: &'a str,
+    /// It asks for an access token, and has no push token.
+    pub(crate) oauth: bool,
     /// How often the token was sent to before.
     pub(crate) attempt: u64,
     pub(crate) seed: u64,
@@ -339,6 +409,7 @@ impl Compiled {
                 return Some(Decision {
                     answer: active.answer.clone(),
                     latency_ms: active.rule.latency_ms,
+                    latency_jitter_ms: active.rule.latency_jitter_ms,
                 });
             }
         }
@@ -407,6 +478,7 @@ mod tests {
             .decide(|| Asked {
                 provider,
                 token,
+                oauth: false,
                 attempt,
                 seed: 1,
             })

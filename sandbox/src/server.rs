@@ -59,6 +59,49 @@ pub(crate) struct Verdict {
     pub(crate) delay: Duration,
 }
 
+/// How a body trickles.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DripPace {
+    /// How much of it there is, when it is filler: the answer's body over and over.
+    pub(crate) filler: Option<u64>,
+    pub(crate) chunk: usize,
+    pub(crate) every: Duration,
+}
+
+/// A body that trickles.
+#[derive(Debug)]
+pub(crate) struct Drip {
+    pace: DripPace,
+    body: Bytes,
+    left: u64,
+}
+
+impl Drip {
+    pub(crate) fn new(pace: DripPace, body: Bytes) -> Self {
+        let left = pace.filler.unwrap_or(body.len() as u64);
+        Self { pace, body, left }
+    }
+
+    pub(crate) fn every(&self) -> Duration {
+        self.pace.every
+    }
+
+    /// How much the next bit has; 0 at the end.
+    pub(crate) fn next_len(&self) -> usize {
+        usize::try_from(self.left).map_or(self.pace.chunk, |left| left.min(self.pace.chunk))
+    }
+
+    /// Takes the next bit, at most `most` bytes of it.
+    pub(crate) fn take(&mut self, most: usize) -> Bytes {
+        let taken = self.next_len().min(most);
+        self.left -= taken as u64;
+        match self.pace.filler {
+            Some(_) => self.body.slice(..taken),
+            None => self.body.split_to(taken),
+        }
+    }
+}
+
 /// What is done to a stream or to its connection.
 #[derive(Debug)]
 pub(crate) enum Reply {
@@ -66,6 +109,10 @@ pub(crate) enum Reply {
     Http(Response<Bytes>),
     /// The head, half of the body, then a reset.
     HalfBody(Response<Bytes>),
+    /// The head, and then the body bit by bit.
+    Drip { pace: DripPace, answer: Response<Bytes> },
+    /// An answer, and another number of streams from now on.
+    StreamLimit { streams: u32, answer: Response<Bytes> },
     /// A reset.
     Reset(Reason),
     /// A GOAWAY; with an answer when this stream counts as processed.

@@ -35,10 +35,13 @@ pub(crate) struct SandboxArgs {
     /// Where certificates and credential files are kept, instead of sandbox.state_dir
     #[arg(long, value_name = "DIR")]
     state_dir: Option<String>,
+    /// Script of faults to begin with (TOML or JSON), instead of sandbox.script_file
+    #[arg(long, value_name = "FILE")]
+    script: Option<String>,
 }
 
 /// `[table] key = value` for the flags that are given.
-fn flags(table: &str, given: [(&str, Option<String>); 2]) -> Table {
+fn flags<const N: usize>(table: &str, given: [(&str, Option<String>); N]) -> Table {
     let keys: Table = given
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), value?.into())))
@@ -51,7 +54,7 @@ pub(crate) async fn apiserver(
     sources: &Sources,
     output: Output,
 ) -> anyhow::Result<Done> {
-    let flags = flags("apiserver", [("listen", args.listen), ("", None)]);
+    let flags = flags("apiserver", [("listen", args.listen)]);
     let settings = sources.start(Table::new(), flags)?;
     let store = database::open(&settings.mongodb).await?;
     first_start(&store, output).await?;
@@ -117,7 +120,11 @@ pub(crate) async fn result_worker(sources: &Sources) -> anyhow::Result<Done> {
 pub(crate) async fn sandbox(args: SandboxArgs, sources: &Sources, output: Output) -> anyhow::Result<Done> {
     let flags = flags(
         "sandbox",
-        [("listen", args.listen), ("state_dir", args.state_dir)],
+        [
+            ("listen", args.listen),
+            ("state_dir", args.state_dir),
+            ("script_file", args.script),
+        ],
     );
     let settings = sources.start(Table::new(), flags)?;
     let sandbox = Sandbox::start(settings.sandbox).await?;

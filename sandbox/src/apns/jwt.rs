@@ -41,11 +41,12 @@ impl ProviderToken {
         if self.wedged {
             return Err("ExpiredProviderToken");
         }
-        let checked = self.check_token(core, header);
-        if checked == Err("ExpiredProviderToken") {
-            self.wedged = core.settings.apns.wedge_on_expired_token;
-        }
-        checked
+        self.check_token(core, header)
+    }
+
+    /// The connection was told that its token expired: it stays told.
+    pub(crate) fn wedge(&mut self, core: &Core) {
+        self.wedged = core.settings.apns.wedge_on_expired_token;
     }
 
     fn check_token(&mut self, core: &Core, header: Option<&HeaderValue>) -> Result<(), &'static str> {

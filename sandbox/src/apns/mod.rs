@@ -82,8 +82,17 @@ impl Apns {
                 answers::error(reason, now_ms),
             ),
         };
+        if let Reply::Http(answer) = &verdict.reply
+            && answer.status() == 403
+            && *answer.body() == *answers::error("ExpiredProviderToken", now_ms).body()
+        {
+            // Scripted or not: who was told so once is told so for ever.
+            session.provider_token.wedge(core);
+        }
         if let Reply::Http(answer)
         | Reply::HalfBody(answer)
+        | Reply::Drip { answer, .. }
+        | Reply::StreamLimit { answer, .. }
         | Reply::Goaway {
             answer: Some(answer), ..
         } = &mut verdict.reply

@@ -10,7 +10,7 @@ pub(crate) mod oauth;
 mod schema;
 mod walk;
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -21,10 +21,13 @@ use http::{
 use self::{
     answers::Errors,
     check::{Refusal, check},
+    oauth::Refusals,
 };
 use crate::{
+    chance,
     core::{Connection, Core, Given, Noted, Quota},
     ledger::Provider,
+    render,
     server::{Handler, Received, Reply, StreamLimit, Verdict},
 };
 
@@ -47,7 +50,7 @@ pub(crate) struct Session {
 
 impl Fcm {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        let quota = core.settings.fcm.quota_per_minute.map(Quota::new);
+        let quota = Quota::of(&core.settings.fcm);
         Self { core, quota }
     }
 
@@ -141,19 +144,31 @@ impl Fcm {
             .0
     }
 
-    fn token(&self, request: &Received) -> Response<Bytes> {
+    fn token(&self, request: &Received) -> Verdict {
         let settings = &self.core.settings;
-        oauth::token(
-            &self.core.access_tokens,
-            &self.core.account,
-            &self.core.audiences,
-            (
-                settings.seed,
-                self.core.clock.now_s(),
-                settings.fcm.access_token_ttl_s,
-            ),
-            &request.body,
-        )
+        let usual = || {
+            oauth::token(
+                &self.core.access_tokens,
+                &self.core.account,
+                &self.core.audiences,
+                (
+                    settings.seed,
+                    self.core.clock.now_s(),
+                    settings.fcm.access_token_ttl_s,
+                ),
+                &request.body,
+            )
+        };
+        let attempt = self.core.access_tokens.count_request();
+        let decision = self.core.decide_access(attempt);
+        let jitter = chance::mix(settings.seed ^ chance::mix(attempt)) % (decision.latency_jitter_ms + 1);
+        Verdict {
+            reply: match &decision.answer {
+                Some(answer) => render::reply(answer, &Refusals, usual),
+                None => Reply::Http(usual()),
+            },
+            delay: Duration::from_millis(decision.latency_ms + jitter),
+        }
     }
 }
 
@@ -195,7 +210,7 @@ impl Handler for Fcm {
                 return self.send(session, project, &request);
             }
             if path == "/token" {
-                return at_once(self.token(&request));
+                return self.token(&request);
             }
         }
         at_once(answers::no_such_page())
@@ -205,6 +220,6 @@ impl Handler for Fcm {
 fn at_once(answer: Response<Bytes>) -> Verdict {
     Verdict {
         reply: Reply::Http(answer),
-        delay: std::time::Duration::ZERO,
+        delay: Duration::ZERO,
     }
 }

@@ -54,6 +54,7 @@ struct Claims {
 pub(crate) struct AccessTokens {
     expires: RwLock<HashMap<String, i64>>,
     issued: AtomicU64,
+    requests: AtomicU64,
     /// Grows when tokens are revoked, so that connections forget what they remember.
     generation: AtomicU64,
 }
@@ -83,6 +84,16 @@ impl AccessTokens {
             .clear();
         self.generation.fetch_add(1, Ordering::Release);
         self.issued()
+    }
+
+    /// Counts a request for a token; how many there were before it.
+    pub(crate) fn count_request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How many requests there were, ever, whatever became of them.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// How many tokens were handed out, ever.
@@ -181,6 +192,45 @@ fn check(
         ));
     }
     Ok(())
+}
+
+/// Errors that scripts may name, with their statuses (RFC 6749, 5.2, and those of a busy endpoint).
+const ERRORS: [(&str, u16); 8] = [
+    ("invalid_request", 400),
+    ("invalid_grant", 400),
+    ("invalid_scope", 400),
+    ("unauthorized_client", 400),
+    ("unsupported_grant_type", 400),
+    ("invalid_client", 401),
+    ("internal_failure", 500),
+    ("temporarily_unavailable", 503),
+];
+
+/// Whether scripts may name this error; the problem when not.
+pub(crate) fn check_code(error: &str) -> Result<(), String> {
+    if ERRORS.iter().any(|(known, _)| *known == error) {
+        return Ok(());
+    }
+    let names: Vec<_> = ERRORS.iter().map(|(name, _)| *name).collect();
+    let names = names.join(", ");
+    Err(format!(
+        "the token endpoint has no error {error:?}; it has {names}"
+    ))
+}
+
+/// The token endpoint's errors by name.
+pub(crate) struct Refusals;
+
+impl render::Catalogue for Refusals {
+    fn error(&self, code: &str, _: Option<i64>) -> Response<Bytes> {
+        let body = json!({"error": code, "error_description": "As the script says."});
+        render::response(render::Catalogue::status(self, code), JSON, body.to_string())
+    }
+
+    fn status(&self, code: &str) -> u16 {
+        let known = ERRORS.iter().find(|(known, _)| *known == code);
+        known.map_or(400, |(_, status)| *status)
+    }
 }
 
 fn refuse(error: &str, description: &str) -> Response<Bytes> {
