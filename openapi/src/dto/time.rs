@@ -1,6 +1,6 @@
 //! Instants: RFC 3339 with an offset on the way in, UTC with milliseconds on the way out.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
 use poem_openapi::registry::MetaSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -33,7 +33,10 @@ impl<'de> Deserialize<'de> for Timestamp {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         DateTime::parse_from_rfc3339(&text)
             .map(|instant| Self(instant.with_timezone(&Utc)))
-            .map_err(|_| {
+            .ok()
+            // The offset can carry the first and the last day out of the years that RFC 3339 can write.
+            .filter(|Self(instant)| (0..=9999).contains(&instant.year()))
+            .ok_or_else(|| {
                 D::Error::custom("expected an RFC 3339 instant with an offset, like 2026-11-21T09:00:00Z")
             })
     }
@@ -65,5 +68,15 @@ mod tests {
         for wrong in ["\"2026-11-21T10:30:00\"", "\"tomorrow\"", "1763715600", "\"\""] {
             assert!(serde_json::from_str::<Timestamp>(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_read_can_be_written_and_read_again() {
+        for beyond in ["\"0000-01-01T00:00:00+23:59\"", "\"9999-12-31T23:59:59-00:01\""] {
+            assert!(serde_json::from_str::<Timestamp>(beyond).is_err(), "{beyond}");
+        }
+        let last: Timestamp = serde_json::from_str("\"9999-12-31T23:59:59.999Z\"").unwrap();
+        let written = serde_json::to_string(&last).unwrap();
+        assert_eq!(serde_json::from_str::<Timestamp>(&written).unwrap(), last);
     }
 }
