@@ -359,6 +359,20 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_the_nearest_double_to_what_is_written() {
+        // Without serde_json's `float_roundtrip` the last digit of the first is lost.
+        for text in ["5.0000000000000004e+32", "0.30000000000000004", "5e-324"] {
+            let json = serde_json::from_str(text).unwrap();
+            let nearest: f64 = text.parse().unwrap();
+            assert_eq!(
+                PropertyValue::from_json(&json),
+                Ok(Some(PropertyValue::Float(nearest)))
+            );
+            assert_eq!(serde_json::from_str::<Value>(&json.to_string()).unwrap(), json);
+        }
+    }
+
+    #[test]
     fn values_outside_the_limits_are_refused() {
         let cases = [
             (json!({"$gt": ""}), PropertyError::Object),
