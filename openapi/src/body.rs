@@ -173,9 +173,18 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
 /// serde_json appends " at line 1 column 12"; the pointer says it better.
 fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
+    shortened(text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]))
+}
+
+/// serde_json repeats what it did not expect, however long that is, and an import keeps a thousand
+/// messages. The beginning says what came, the end what was expected.
+fn shortened(text: &str) -> String {
+    const ENDS: usize = 200;
+    let head = text.char_indices().nth(ENDS).map(|(at, _)| at);
+    let tail = text.char_indices().nth_back(ENDS).map(|(at, _)| at);
+    match (head, tail) {
+        (Some(head), Some(tail)) if head < tail => format!("{} ... {}", &text[..head], &text[tail..]),
+        _ => text.to_owned(),
     }
 }
 
@@ -198,6 +207,15 @@ mod tests {
         let error = parse::<SentIncrease>(br#"{"iso": 3}"#).unwrap_err();
         assert_eq!(error.code, "invalid_body");
         assert!(error.reason.contains("iso"), "{}", error.reason);
+    }
+
+    #[test]
+    fn a_long_name_of_a_field_is_not_sent_back_whole() {
+        let body = format!(r#"{{"{}": 3}}"#, "ü".repeat(30_000));
+        let error = parse::<SentIncrease>(body.as_bytes()).unwrap_err();
+        assert!(error.reason.starts_with("unknown field `üüü"), "{}", error.reason);
+        assert!(error.reason.contains("`batches`"), "{}", error.reason);
+        assert!(error.reason.len() < 1_024);
     }
 
     #[test]

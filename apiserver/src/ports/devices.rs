@@ -28,6 +28,8 @@ use crate::{
     },
 };
 
+/// Longest pointer that a report of an import holds; a thousand problems are kept.
+const MAX_POINTER_BYTES: usize = 512;
 /// Names that one search may list.
 const MAX_NAMES: usize = 10_000;
 
@@ -218,7 +220,13 @@ fn change_of_line(line: &[u8]) -> Result<Change, LineProblem> {
     let (registration, properties) = read.map_err(|refusal| LineProblem {
         code: refusal.code.into_owned(),
         reason: refusal.reason,
-        pointer: refusal.fields.into_iter().next().map(|field| field.pointer),
+        // Whatever a line may hold has a short pointer; a long one is made of a key that is none.
+        pointer: refusal
+            .fields
+            .into_iter()
+            .next()
+            .map(|field| field.pointer)
+            .filter(|pointer| pointer.len() <= MAX_POINTER_BYTES),
     })?;
     Ok(Change {
         properties,
