@@ -1,5 +1,5 @@
 # The only list of commands; CI calls the same targets.
-# A fresh machine needs Rust (rustup), Python 3 with pip, and a C compiler; the rest is fetched into .cache/.
+# A fresh machine needs Rust (rustup), Python 3 with pip, and a C and C++ compiler; the rest is fetched into .cache/.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -34,7 +34,7 @@ mongod: ## Find or fetch a MongoDB server
 	@scripts/mongod fetch >/dev/null
 
 .PHONY: test
-test: fmt-check lint deny unit check-generated docs ## Set everything up and run every check
+test: fmt-check lint deny unit fuzz-short check-generated docs ## Set everything up and run every check
 
 .PHONY: fmt
 fmt: ## Format the code
@@ -79,6 +79,17 @@ bench: mongod ## Measure whole campaigns beside h2load (nghttp2-client); writes 
 	cargo build --release --locked --bin jraze --bin jraze-bench
 	@JRAZE_BENCH_COMMIT=$$(git rev-parse --short HEAD) scripts/mongod run -- \
 	  target/release/jraze-bench campaign --devices $(DEVICES) --rounds $(ROUNDS) --latency-ms $(LATENCY_MS)
+
+# Seconds that each fuzz target runs; `make test` gives each ten.
+SECONDS ?= 60
+
+.PHONY: fuzz
+fuzz: ## Feed each fuzz target for SECONDS seconds (60)
+	@scripts/fuzz --seconds $(SECONDS)
+
+.PHONY: fuzz-short
+fuzz-short: ## The same for ten seconds each, as CI does
+	@nice scripts/fuzz --seconds 10
 
 .PHONY: generate
 generate: build ## Write the generated files again

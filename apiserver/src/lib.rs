@@ -20,6 +20,8 @@
 mod auth;
 mod background;
 mod convert;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod middleware;
 mod ports;
 mod random;

@@ -215,7 +215,7 @@ fn names(texts: Vec<String>) -> Result<Vec<ExternalId>, ApiError> {
         .collect())
 }
 
-fn change_of_line(line: &[u8]) -> Result<Change, LineProblem> {
+pub(crate) fn change_of_line(line: &[u8]) -> Result<Change, LineProblem> {
     let read = body::parse::<ImportLine>(line).and_then(device::import_line);
     let (registration, properties) = read.map_err(|refusal| LineProblem {
         code: refusal.code.into_owned(),

@@ -257,7 +257,7 @@ fn hash(claim: (&str, &str)) -> u64 {
 }
 
 /// Cuts a stream of pieces into numbered lines, none longer than the limit.
-struct Lines {
+pub(crate) struct Lines {
     limit: usize,
     buffer: BytesMut,
     /// How much of the buffer is known to hold no line's end.
@@ -269,7 +269,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
             buffer: BytesMut::new(),
@@ -280,16 +280,16 @@ impl Lines {
         }
     }
 
-    fn push(&mut self, piece: &[u8]) {
+    pub(crate) fn push(&mut self, piece: &[u8]) {
         self.buffer.extend_from_slice(piece);
     }
 
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.ended = true;
     }
 
     /// The next whole line with its number; `None` instead of a line that is too long.
-    fn next(&mut self) -> Option<(u64, Option<Bytes>)> {
+    pub(crate) fn next(&mut self) -> Option<(u64, Option<Bytes>)> {
         loop {
             let rest = &self.buffer[self.searched..];
             let Some(offset) = rest.iter().position(|byte| *byte == b'\n') else {

@@ -29,6 +29,8 @@
 pub mod apns;
 mod credential;
 pub mod fcm;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod jitter;
 mod pressure;
 mod provider;

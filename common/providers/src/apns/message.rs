@@ -47,7 +47,7 @@ impl fmt::Debug for Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(push: &Push, topic: &HeaderValue) -> Result<Self, PayloadError> {
+    pub(crate) fn new(push: &Push, topic: &HeaderValue) -> Result<Self, PayloadError> {
         let unsendable = |problem: String| PayloadError::Unsendable {
             platform: SendPlatform::Apns,
             problem,

@@ -67,7 +67,7 @@ impl fmt::Debug for Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(
+    pub(crate) fn new(
         push: &Push,
         platform: DevicePlatform,
         now: DateTime<Utc>,
