@@ -18,6 +18,7 @@ use jraze_runtime::lifecycle::Lifecycle;
 use jraze_storage::StorageError;
 use tokio::time::Instant;
 
+use crate::brakes::Brakes;
 use crate::ports::{Book as _, PreparedIn, Provider as _, Providers as _, World};
 
 /// Whether a campaign may be sent from, as last seen.
@@ -40,6 +41,8 @@ pub(crate) struct Campaign<W: World> {
     messages: HashMap<(SendPlatform, DevicePlatform), Result<PreparedIn<W>, Outcome>>,
     /// Shared with the same campaign rendered again.
     run: Arc<AtomicU8>,
+    /// Shared likewise.
+    pub(crate) brakes: Arc<Brakes>,
     rendered: Instant,
 }
 
@@ -64,6 +67,7 @@ impl<W: World> Campaign<W> {
             }
         }
         Self {
+            brakes: Arc::new(Brakes::new(&notification.confirmed)),
             notification,
             messages,
             run: Arc::new(AtomicU8::new(Run::Going as u8)),
@@ -80,7 +84,31 @@ impl<W: World> Campaign<W> {
     fn rendered_again(&self, providers: &W::Providers) -> Self {
         Self {
             run: self.run.clone(),
+            brakes: self.brakes.clone(),
             ..Self::new(self.notification.clone(), providers)
+        }
+    }
+
+    /// Whether it has to be looked at anew: `found`, LAUNCHED, was held and resumed since, and a person has
+    /// confirmed what held it; or a brake tripped and nobody heard of it.
+    fn is_outlived(&self, found: &Notification) -> bool {
+        self.notification.version != found.version || self.brakes.is_forgotten(Instant::now())
+    }
+
+    /// The same campaign with fresh evidence.
+    fn resumed(&self, found: Notification, providers: &W::Providers) -> Self {
+        Self {
+            run: self.run.clone(),
+            ..Self::new(found, providers)
+        }
+    }
+
+    /// Whether units of it may be leased: to send, or to settle what is left of one that was stopped.
+    fn may_be_worked_on(&self) -> bool {
+        match self.run() {
+            Run::Going => self.brakes.tripped().is_none(),
+            Run::Held => false,
+            Run::Over => true,
         }
     }
 
@@ -133,7 +161,7 @@ impl<W: World> Campaigns<W> {
         let known = self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut ids: Vec<_> = known
             .iter()
-            .filter(|(_, campaign)| campaign.run() != Run::Held)
+            .filter(|(_, campaign)| campaign.may_be_worked_on())
             .map(|(id, _)| *id)
             .collect();
         if !ids.is_empty() {
@@ -173,6 +201,9 @@ impl<W: World> Campaigns<W> {
         for notification in launched {
             let id = notification.id;
             let campaign = match self.get(id) {
+                Some(known) if known.is_outlived(&notification) => {
+                    Arc::new(known.resumed(notification, &self.providers))
+                }
                 Some(known) if known.is_current() => known,
                 Some(known) => Arc::new(known.rendered_again(&self.providers)),
                 None => Arc::new(Campaign::<W>::new(notification, &self.providers)),

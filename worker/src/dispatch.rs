@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use jraze_domain::campaign::Ambiguity;
 use jraze_domain::ids::NotificationId;
 use jraze_runtime::job_driver::Jobs;
 use jraze_runtime::lifecycle::Lifecycle;
@@ -89,7 +90,9 @@ impl<W: World> Jobs for Dispatcher<W> {
         };
         let unit = Arc::new(unit);
         match self.work(campaign, unit.clone(), Arc::new(lease)).await {
-            Ok(Ended::Done) => Ok(self.queue.finish(&unit).await??),
+            Ok(Ended::Done) => {
+                Ok(self.queue.finish(&unit).await??)
+            }
             Ok(Ended::Early(pause)) => self.give_back(&unit, pause).await,
             Err(StepError::Fenced) => Err(StepError::Fenced),
             Err(error) => {
@@ -186,8 +189,10 @@ impl<W: World> Dispatcher<W> {
 
     /// For how long nothing new of this unit may be claimed; `None` when it may go on.
     fn must_rest(&self, campaign: &Campaign<W>, lease: &KeptLease) -> Option<Duration> {
-        let may_go_on =
-            campaign.run() == Run::Going && lease.is_safe() && !self.lifecycle.stopping().is_cancelled();
+        let may_go_on = campaign.run() == Run::Going
+            && campaign.brakes.tripped().is_none()
+            && lease.is_safe()
+            && !self.lifecycle.stopping().is_cancelled();
         if may_go_on {
             self.sender.held_for(campaign.notification.app)
         } else {
@@ -213,7 +218,8 @@ impl<W: World> Dispatcher<W> {
 
     /// What an earlier holder left: recorded windows only need settling; claimed ones are ambiguous and
     /// are sent again under the same collapse identity, so that a phone shows one entry. Of a campaign that
-    /// is over nothing is sent again, and its ambiguous devices are reported as unknown.
+    /// is over, or that wants nobody to get it twice, nothing is sent again, and its ambiguous devices are
+    /// reported as unknown.
     async fn settle_leftovers(
         &self,
         campaign: &Campaign<W>,
@@ -229,6 +235,13 @@ impl<W: World> Dispatcher<W> {
             }
             let devices = window.devices.len();
             tracing::info!(window.id = %window.id, devices, "taking over an ambiguous window");
+            if campaign.notification.draft.on_ambiguous == Ambiguity::Skip {
+                let answers = self.sender.unknown(devices);
+                self.settler
+                    .finish(campaign, unit, window, &answers, true, lease)
+                    .await?;
+                continue;
+            }
             let ids: Vec<_> = window.devices.iter().map(|device| device.id).collect();
             let places = places(&self.audiences, unit.app, &ids).await?;
             let answers = self.sender.send_all(campaign, &places, lease).await;

@@ -1,24 +1,28 @@
 //! What a window's answers mean: which deliveries are final, which are tried again, and when.
 //!
-//! Pure: the time and the chance are arguments. Three rules beyond the retry policy:
+//! Pure: the time and the chance are arguments. Four rules beyond the retry policy:
 //!
 //! - *Never guess.* A request that was written and never answered may have been accepted. When it is not
 //!   tried again, it is unknown, not failed; and so is a device of a window that is sent a second time,
 //!   when the second send is not made.
 //! - *What was not the delivery's fault costs no attempt.* It waits longer the longer it has been failing,
 //!   so that a credential that stays broken for an hour costs some ten units and not a thousand.
+//! - *What a brake stopped did not fail.* It is there when the campaign is resumed, however late that is.
 //! - *One provider's wait is not another's.* Each provider's deliveries get a retry of their own.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use jraze_domain::campaign::Ambiguity;
 use jraze_domain::device::SendPlatform;
 use jraze_domain::dispatch::retry::{RetryDecision, RetryPolicy};
 use jraze_domain::dispatch::{Delivery, Outcome, Reason};
 use jraze_domain::ids::{DeviceId, UnitId};
 use jraze_providers::is_ambiguous;
 use jraze_storage::dispatch::{Retry, Unit, Window};
+
+use crate::brakes::BRAKED;
 
 /// The reasons kept of one window; the rarest are left out.
 const MAX_REASONS: usize = 16;
@@ -33,6 +37,8 @@ pub(crate) struct Circumstances {
     pub(crate) chance: f64,
     /// The window was claimed by a holder that died: its devices may have been sent to before.
     pub(crate) resending: bool,
+    /// What to do when nobody can know.
+    pub(crate) on_ambiguous: Ambiguity,
 }
 
 /// Writes into the window what became of every device, and why.
@@ -66,6 +72,9 @@ pub(crate) fn judge(
 /// A passing failure stays one only while its attempts, its age and the notification's time allow.
 fn delivery(policy: &RetryPolicy, unit: &Unit, outcome: &Outcome, at: Circumstances) -> Delivery {
     let attempt = match outcome.delivery {
+        _ if is_ambiguous(outcome) && at.on_ambiguous == Ambiguity::Skip => return Delivery::Unknown,
+        // Nothing ends what waits for a person.
+        Delivery::Requeued if is_braked(outcome) => return Delivery::Requeued,
         Delivery::Deferred => unit.attempt,
         // Only its age ends what costs no attempt.
         Delivery::Requeued => 1,
@@ -87,12 +96,26 @@ fn delivery(policy: &RetryPolicy, unit: &Unit, outcome: &Outcome, at: Circumstan
     }
 }
 
+fn is_braked(outcome: &Outcome) -> bool {
+    outcome.reason.as_str() == BRAKED
+}
+
 fn wait_of(outcome: &Outcome) -> Option<Duration> {
     outcome.hold?.wait
 }
 
-/// The units that carry on what a window leaves open: per provider, one for what failed in passing and
-/// one for what was never its fault. Their ids follow from the window, so writing them twice writes them
+/// Why deliveries are carried on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Because {
+    /// They failed in passing.
+    Deferred,
+    /// It was not their fault.
+    Requeued,
+    /// A brake stopped the campaign before their turn.
+    Braked,
+}
+
+/// The units that carry on what a window leaves open: per provider, one for each [`Because`]. Their ids follow from the window, so writing them twice writes them
 /// once. `outcomes` are there for a fresh window; for one that is found recorded, its own `not_before`
 /// stands for every wait.
 pub(crate) fn retries(
@@ -104,33 +127,43 @@ pub(crate) fn retries(
     chance: f64,
 ) -> Vec<Retry> {
     let failing_since = unit.failing_since.unwrap_or(now);
-    let mut groups: HashMap<(Delivery, SendPlatform), (Vec<DeviceId>, Option<Duration>)> = HashMap::new();
+    let mut groups: HashMap<(Because, SendPlatform), (Vec<DeviceId>, Option<Duration>)> = HashMap::new();
     for (index, device) in window.devices.iter().enumerate() {
         if !device.delivery.is_transient() {
             continue;
         }
-        let asked = match outcomes {
-            Some(outcomes) => outcomes.get(index).and_then(|outcome| wait_of(outcome)),
+        let outcome = outcomes.map(|outcomes| outcomes.get(index));
+        let because = match (device.delivery, outcome) {
+            (Delivery::Deferred, _) => Because::Deferred,
+            (_, Some(Some(outcome))) if is_braked(outcome) => Because::Braked,
+            _ => Because::Requeued,
+        };
+        let asked = match outcome {
+            Some(outcome) => outcome.and_then(|outcome| wait_of(outcome)),
             None => window.not_before.and_then(|at| (at - now).to_std().ok()),
         };
-        let (devices, wait) = groups.entry((device.delivery, device.send_platform)).or_default();
+        let (devices, wait) = groups.entry((because, device.send_platform)).or_default();
         devices.push(device.id);
         *wait = (*wait).max(asked);
     }
     let mut retries: Vec<Retry> = groups
         .into_iter()
-        .map(|((delivery, by), (devices, asked))| {
-            let deferred = delivery == Delivery::Deferred;
-            let wait = if deferred {
-                policy.wait(unit.attempt, asked, chance)
-            } else {
-                asked.unwrap_or_else(|| patience(policy, now, failing_since).mul_f64(0.5 + chance / 2.0))
+        .map(|((because, by), (devices, asked))| {
+            let patience = || patience(policy, now, failing_since).mul_f64(0.5 + chance / 2.0);
+            let wait = match because {
+                Because::Deferred => policy.wait(unit.attempt, asked, chance),
+                Because::Requeued => asked.unwrap_or_else(patience),
+                // The campaign itself waits.
+                Because::Braked => Duration::ZERO,
             };
             Retry {
-                id: UnitId::retry(unit.notification, &window.id, &format!("{delivery:?} {by:?}")),
+                id: UnitId::retry(unit.notification, &window.id, &format!("{because:?} {by:?}")),
                 devices,
-                attempt: unit.attempt + u32::from(deferred),
-                failing_since,
+                attempt: unit.attempt + u32::from(because == Because::Deferred),
+                failing_since: match because {
+                    Because::Braked => unit.failing_since,
+                    Because::Deferred | Because::Requeued => Some(failing_since),
+                },
                 not_before: now + wait,
             }
         })

@@ -55,6 +55,7 @@ fn circumstances() -> Circumstances {
         expires_at: None,
         chance: 0.5,
         resending: false,
+        on_ambiguous: Ambiguity::Resend,
     }
 }
 
@@ -224,7 +225,7 @@ fn a_requeue_costs_no_attempt_and_keeps_its_first_failure() {
     assert!(
         retries
             .iter()
-            .all(|retry| retry.failing_since == now() - TimeDelta::minutes(1))
+            .all(|retry| retry.failing_since == Some(now() - TimeDelta::minutes(1)))
     );
 }
 
@@ -298,5 +299,71 @@ fn the_commonest_reasons_are_kept_in_the_providers_words() {
     assert_eq!(
         (window.reasons[0].0.as_str(), window.reasons[0].1),
         ("SENDER_ID_MISMATCH", 30)
+    );
+}
+
+#[test]
+fn when_nobody_can_know_and_nobody_shall_get_it_twice_it_is_unknown_at_once() {
+    let skip = Circumstances {
+        on_ambiguous: Ambiguity::Skip,
+        ..circumstances()
+    };
+    assert_eq!(
+        one(&unit(1, None), &no_answer(), circumstances()),
+        Delivery::Deferred
+    );
+    assert_eq!(one(&unit(1, None), &no_answer(), skip), Delivery::Unknown);
+    assert_eq!(
+        one(&unit(1, None), &deferred(), skip),
+        Delivery::Deferred,
+        "it was answered"
+    );
+    assert_eq!(
+        one(&unit(1, None), &requeued(), skip),
+        Delivery::Requeued,
+        "it never went"
+    );
+}
+
+#[test]
+fn what_a_brake_stopped_waits_for_the_campaign_however_long_that_takes() {
+    let braked = Outcome::new(Delivery::Requeued, BRAKED);
+    let late = unit(1, Some(TimeDelta::hours(5)));
+    assert_eq!(one(&late, &requeued(), circumstances()), Delivery::Refused);
+    assert_eq!(one(&late, &braked, circumstances()), Delivery::Requeued);
+
+    let fresh = unit(1, None);
+    let mut window = window(&fresh, &[SendPlatform::Apns, SendPlatform::Apns]);
+    let outcomes = [&braked, &requeued()];
+    judge(
+        &RetryPolicy::default(),
+        &fresh,
+        &mut window,
+        &outcomes,
+        circumstances(),
+    );
+    let retries = retries(
+        &RetryPolicy::default(),
+        &fresh,
+        &window,
+        Some(&outcomes),
+        now(),
+        0.5,
+    );
+    let told: Vec<_> = retries
+        .iter()
+        .map(|retry| {
+            (
+                retry.devices.len(),
+                retry.attempt,
+                retry.failing_since.is_some(),
+                retry.not_before == now(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [(1, 1, false, true), (1, 1, true, false)],
+        "the braked one has not failed, and goes as soon as the campaign does"
     );
 }

@@ -9,12 +9,13 @@
 //! | `sender` | sending one window |
 //! | `judge` | what answers mean: final, or tried again, and when |
 //! | `settle` | from answers to a settled window |
-//! | `lease`, `gates` | when not to send |
+//! | `lease`, `gates`, `brakes` | when not to send |
 //! | [`ports`] | what all of that needs of the world |
 //!
 //! It leases units, streams the audience, sends, records what came back and logs the sends through the
 //! API server's internal endpoint. It never writes a campaign: totals and states are for others.
 
+mod brakes;
 mod campaigns;
 mod dispatch;
 mod error;

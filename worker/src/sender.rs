@@ -18,6 +18,7 @@ use jraze_storage::dispatch::GoneToken;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::brakes::BRAKED;
 use crate::campaigns::{Campaign, Run};
 use crate::gates::Gates;
 use crate::lease::KeptLease;
@@ -81,6 +82,16 @@ impl<W: World> Sender<W> {
         waits?.into_iter().min()
     }
 
+    /// The answers of a window that is not sent again though nobody knows whether it was sent.
+    pub(crate) fn unknown(&self, devices: usize) -> Vec<Answer> {
+        let answer = Answer {
+            outcome: Outcome::new(Delivery::Unknown, "jraze:interrupted"),
+            left_at: self.clock.now(),
+            token_hash: None,
+        };
+        vec![answer; devices]
+    }
+
     /// Sends to every place; answers are in the order of `places`.
     pub(crate) async fn send_all(
         &self,
@@ -121,6 +132,8 @@ impl<W: World> Sender<W> {
                 };
             }
         };
+        // Before a place in the lane, which other campaigns may want.
+        let _careful = campaign.brakes.turn(target.send_platform).await;
         let _turn = match self.lanes.get(&(campaign.notification.app, target.send_platform)) {
             // Never closed, so the turn always comes.
             Some(lane) => lane.acquire().await.ok(),
@@ -131,6 +144,7 @@ impl<W: World> Sender<W> {
             Some(outcome) => outcome,
             None => self.send_now(campaign, target, lease).await,
         };
+        campaign.brakes.note(target.send_platform, &outcome);
         let dead = matches!(outcome.device, DeviceEffect::Dead { .. });
         Answer {
             outcome,
@@ -157,6 +171,9 @@ impl<W: World> Sender<W> {
             .is_some_and(|expires_at| expires_at <= now)
         {
             return Some(Outcome::new(Delivery::Expired, ""));
+        }
+        if campaign.brakes.tripped().is_some() {
+            return Some(Outcome::new(Delivery::Requeued, BRAKED));
         }
         if !lease.is_safe() {
             return Some(Outcome::new(Delivery::Requeued, "lease near its end"));

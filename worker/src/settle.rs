@@ -81,6 +81,7 @@ impl<W: World> Settler<W> {
             expires_at: campaign.notification.draft.expires_at,
             chance: self.chance.draw(),
             resending,
+            on_ambiguous: campaign.notification.draft.on_ambiguous,
         };
         judge::judge(&self.retry, unit, &mut window, &outcomes, at);
         let gone = window
@@ -89,6 +90,7 @@ impl<W: World> Settler<W> {
             .zip(answers)
             .filter_map(|(device, answer)| answer.gone(device.id));
         window.gone = gone.collect();
+        window.brake = campaign.brakes.tripped().cloned();
         self.until_done(lease, || self.queue.record(&window)).await??;
         self.hand_on(campaign, unit, &window, Some(&outcomes), at.now, lease)
             .await

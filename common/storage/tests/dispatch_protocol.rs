@@ -264,7 +264,7 @@ async fn a_retry_waits_for_its_time_and_is_written_once() {
         id: UnitId::retry(CAMPAIGN, &window.id, &attempt.to_string()),
         devices: vec![DeviceId(2)],
         attempt,
-        failing_since: past,
+        failing_since: Some(past),
         not_before,
     };
     fixture

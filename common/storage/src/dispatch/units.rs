@@ -71,8 +71,8 @@ pub struct Retry {
     pub devices: Vec<DeviceId>,
     /// Which attempt that will be.
     pub attempt: u32,
-    /// When the first attempt failed.
-    pub failing_since: DateTime<Utc>,
+    /// When the first attempt failed, if one was made and failed.
+    pub failing_since: Option<DateTime<Utc>>,
     /// When to try.
     pub not_before: DateTime<Utc>,
 }
@@ -180,7 +180,7 @@ impl Units {
             devices: Some(packing::binary(packing::pack_ids(&retry.devices))),
             state: READY.to_owned(),
             attempt: i32::try_from(retry.attempt).unwrap_or(i32::MAX),
-            failing_since: Some(stored(retry.failing_since)),
+            failing_since: retry.failing_since.map(stored),
             not_before: stored(retry.not_before),
             next_sequence: 0,
             checkpoint: None,
