@@ -127,6 +127,32 @@ async fn a_script_can_come_from_a_file() {
 }
 
 #[tokio::test]
+async fn a_script_can_come_from_a_toml_file_with_faults_of_the_token_endpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("faults.toml");
+    std::fs::write(
+        &path,
+        "[[rules]]\noauth = true\ntimes = 1\nanswer = { error = { code = \"temporarily_unavailable\" } }\n\
+         [[rules]]\ntoken_prefix = \"d\"\nlatency_jitter_ms = 5\n\
+         answer = { drip = { bytes = 3, status = 503, every_ms = 1 } }\n",
+    )
+    .unwrap();
+    let it = start(|settings| settings.script_file = Some(path)).await;
+    let client = crate::support::Client::connect(&it.sandbox, it.sandbox.fcm_base_url()).await;
+    let refused = client.request("POST", "/token", &[], "").await.unwrap();
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.json()["error"], "temporarily_unavailable");
+    let fcm = Fcm::connect(&it.sandbox).await;
+    let slow = fcm.to("d1").await.unwrap();
+    assert_eq!((slow.status, &slow.body[..]), (503, &b"xxx"[..]));
+    assert_eq!(fcm.to("e1").await.unwrap().status, 200);
+    assert_eq!(
+        get(&it.sandbox, "/access-tokens").await,
+        json!({"issued": 1, "requests": 2})
+    );
+}
+
+#[tokio::test]
 async fn checks_come_before_the_script() {
     let it = start(|_| ()).await;
     let fcm = Fcm::connect(&it.sandbox).await;
