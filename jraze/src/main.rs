@@ -12,6 +12,8 @@ mod client;
 mod commands;
 mod database;
 mod dev;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod import;
 mod internal_key;
 mod output;
@@ -27,6 +29,11 @@ use crate::{cli::Cli, commands::Done};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    #[cfg(feature = "failpoints")]
+    if let Err(error) = failpoints::obey() {
+        let _ = writeln!(std::io::stderr(), "jraze: {error:#}");
+        return ExitCode::from(1);
+    }
     // More than one provider is in the tree; libraries that take the process's default get this.
     // It can only fail when one was installed before, and nothing ran before.
     rustls::crypto::aws_lc_rs::default_provider()

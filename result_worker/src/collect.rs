@@ -87,7 +87,9 @@ impl Collector {
             batches: Some(batches),
             ..SentIncrease::default()
         };
+        fail::fail_point!("result.before_call");
         self.api.increase_sent(notification.uuid.0, &increase).await?;
+        fail::fail_point!("result.after_call");
         self.windows.folded(&windows).await?;
         Ok(true)
     }
@@ -129,10 +131,12 @@ impl Collector {
         let which = NotificationRef::Id(notification.id);
         let event = Event::Finish;
         let now = self.clock.now();
+        fail::fail_point!("close.before_cas");
         let made = self
             .notifications
             .transition(notification.app, which, event, None, now)
             .await?;
+        fail::fail_point!("close.after_cas");
         match made {
             Transition::Made(_) => {
                 let (sent, settled) = (totals.sent.total(), totals.settled());

@@ -63,6 +63,7 @@ impl Undertaker<'_> {
                 self.devices
                     .bury_tokens(of.app, &gone, "unregistered", self.now)
                     .await?;
+                fail::fail_point!("device.after_bury");
             }
         }
     }

@@ -84,6 +84,7 @@ impl<W: World> Jobs for Dispatcher<W> {
 
     async fn step(&self, job: Leased) -> Result<(), StepError> {
         let Leased { unit, granted } = job;
+        fail::fail_point!("lease.after");
         let lease = KeptLease::keep(self.queue.clone(), unit.clone(), granted, self.shape.lease);
         let Some(campaign) = self.campaigns.get(unit.notification) else {
             return self.give_back(&unit, Duration::ZERO).await;
@@ -91,6 +92,7 @@ impl<W: World> Jobs for Dispatcher<W> {
         let unit = Arc::new(unit);
         match self.work(campaign, unit.clone(), Arc::new(lease)).await {
             Ok(Ended::Done) => {
+                fail::fail_point!("unit.before_finish");
                 Ok(self.queue.finish(&unit).await??)
             }
             Ok(Ended::Early(pause)) => self.give_back(&unit, pause).await,
@@ -210,9 +212,11 @@ impl<W: World> Dispatcher<W> {
     ) -> Result<Window, StepError> {
         let devices = places.iter().map(Place::claimed).collect();
         let window = self.queue.insert(unit, sequence, devices).await??;
+        fail::fail_point!("window.after_insert");
         self.queue
             .advance(unit, Advance { sequence, checkpoint })
             .await??;
+        fail::fail_point!("window.after_claim");
         Ok(window)
     }
 

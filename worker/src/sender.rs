@@ -114,9 +114,13 @@ impl<W: World> Sender<W> {
             .enumerate()
             .map(async |(index, place)| (index, self.send(campaign, place, lease).await))
             .collect();
+        let mut known = 0;
         while let Some((index, answer)) = sends.next().await {
             answers[index] = answer;
+            known += 1;
+            came_in(known, places.len());
         }
+        fail::fail_point!("send.after_all");
         answers
     }
 
@@ -217,6 +221,16 @@ impl<W: World> Sender<W> {
             _ => {}
         }
         outcome
+    }
+}
+
+/// Where a test may stop this process with some of a window's answers known, and others not.
+fn came_in(known: usize, wanted: usize) {
+    if known == 1 {
+        fail::fail_point!("send.after_first");
+    }
+    if known == wanted / 2 {
+        fail::fail_point!("send.after_half");
     }
 }
 

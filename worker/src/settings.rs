@@ -25,7 +25,7 @@ pub struct Settings {
     pub windows_in_flight: usize,
     /// Requests to one credential that may be without an answer at the same time, 1 to 10000.
     pub max_in_flight: usize,
-    /// How long a lease lasts without a heartbeat, 10s to 10m; another worker takes over after it.
+    /// How long a lease lasts without a heartbeat, 2s to 10m; another worker takes over after it.
     pub lease: HumanDuration,
     /// The time between two looks at which campaigns run, 50ms to 5s. A cancelled or paused campaign
     /// is noticed after at most this long.
@@ -71,7 +71,7 @@ impl Settings {
         within("max_in_flight", self.max_in_flight, 1, 10_000)?;
         let seconds = Duration::from_secs;
         let millis = Duration::from_millis;
-        within("lease", self.lease.get(), seconds(10), seconds(600))?;
+        within("lease", self.lease.get(), seconds(2), seconds(600))?;
         within(
             "campaign_refresh",
             self.campaign_refresh.get(),

@@ -92,6 +92,7 @@ impl<W: World> Settler<W> {
         window.gone = gone.collect();
         window.brake = campaign.brakes.tripped().cloned();
         self.until_done(lease, || self.queue.record(&window)).await??;
+        fail::fail_point!("window.after_record");
         self.hand_on(campaign, unit, &window, Some(&outcomes), at.now, lease)
             .await
     }
@@ -121,11 +122,14 @@ impl<W: World> Settler<W> {
         self.log(campaign, window, accepted, "sent", lease).await?;
         let failed = window.ids_with(is_failure);
         self.log(campaign, window, failed, "failed", lease).await?;
+        fail::fail_point!("log.after");
         for retry in judge::retries(&self.retry, unit, window, outcomes, now, self.chance.draw()) {
             self.until_done(lease, || self.queue.add_retry(unit, &retry))
                 .await?;
+            fail::fail_point!("retry.after_insert");
         }
         self.until_done(lease, || self.queue.settle(window)).await??;
+        fail::fail_point!("window.after_settle");
         Ok(())
     }
 

@@ -112,6 +112,7 @@ impl Planner {
                 if !self.notifications.freeze(claimed, fresh).await? {
                     return Ok(false);
                 }
+                fail::fail_point!("plan.after_cas");
                 fresh
             }
         };
@@ -121,6 +122,7 @@ impl Planner {
                 .plan(notification.app, notification.id, &ranges)
                 .await?;
         }
+        fail::fail_point!("plan.mid_partitions");
         self.notifications.start(claimed, plan, now).await
     }
 

@@ -63,6 +63,7 @@ impl Notifications {
         let uuid = NotificationUuid(identity.unwrap_or_else(|| self.random.uuid()));
         match self.repository.add(app, uuid, draft, self.clock.now()).await {
             Ok(notification) => {
+                fail::fail_point!("api.after_insert");
                 let seen = Seen {
                     notification,
                     partitions_done: 0,
@@ -146,6 +147,7 @@ impl Notifications {
             .launch(app, which, identity, counted, self.clock.now());
         match launch.await? {
             Launch::Made(notification) => {
+                fail::fail_point!("api.before_reply");
                 self.launched.notify_one();
                 Ok((self.see(*notification).await?, false))
             }

@@ -57,7 +57,9 @@ impl Tallies {
             event,
             devices,
         };
-        Ok(self.log.add(&batch, self.clock.now()).await?)
+        self.log.add(&batch, self.clock.now()).await?;
+        fail::fail_point!("internal.after_log");
+        Ok(())
     }
 
     /// Applies batches, those without a name under a fresh one, and returns the sent counts with
@@ -80,6 +82,7 @@ impl Tallies {
             .ledger
             .apply(found.app, found.id, found.uuid, &batches)
             .await?;
+        fail::fail_point!("internal.before_reply");
         Ok(totals.sent)
     }
 
