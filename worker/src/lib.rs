@@ -10,6 +10,7 @@
 //! | `judge` | what answers mean: final, or tried again, and when |
 //! | `settle` | from answers to a settled window |
 //! | `lease`, `gates`, `brakes` | when not to send |
+//! | `pace` | how fast and how wide to send |
 //! | [`ports`] | what all of that needs of the world |
 //!
 //! It leases units, streams the audience, sends, records what came back and logs the sends through the
@@ -22,6 +23,7 @@ mod error;
 mod gates;
 mod judge;
 mod lease;
+mod pace;
 pub mod ports;
 mod sender;
 mod settings;
@@ -131,12 +133,16 @@ pub async fn run_in<W: World>(
         owner,
         mut rng,
     } = with;
+    let pacing = sender::Pacing {
+        max_in_flight: settings.max_in_flight,
+        fcm_quota_per_minute: (settings.fcm_quota_per_minute > 0).then_some(settings.fcm_quota_per_minute),
+    };
     let campaigns = Arc::new(campaigns::Campaigns::<W>::new(notifications, providers.clone()));
     let dispatcher = dispatch::Dispatcher::<W> {
         owner,
         campaigns: campaigns.clone(),
         audiences,
-        sender: sender::Sender::new(providers, clock.clone(), settings.max_in_flight),
+        sender: sender::Sender::new(providers, clock.clone(), pacing),
         settler: settle::Settler {
             queue: queue.clone(),
             api: log,

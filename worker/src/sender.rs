@@ -10,18 +10,18 @@ use futures_util::stream::FuturesUnordered;
 use jraze_domain::device::SendPlatform;
 use jraze_domain::dispatch::{Delivery, DeviceEffect, Outcome, Scope};
 use jraze_domain::ids::{AppId, DeviceId};
-use jraze_providers::is_ambiguous;
+use jraze_providers::{is_ambiguous, pressure};
 use jraze_runtime::clock::Clock;
 use jraze_storage::audience_stream::Target;
 use jraze_storage::devices::token_hash;
 use jraze_storage::dispatch::GoneToken;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::brakes::BRAKED;
 use crate::campaigns::{Campaign, Run};
 use crate::gates::Gates;
 use crate::lease::KeptLease;
+use crate::pace::Lane;
 use crate::ports::{Provider as _, Providers as _, World};
 use crate::source::Place;
 
@@ -49,20 +49,35 @@ impl Answer {
     }
 }
 
+/// The bounds of every credential's pace.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pacing {
+    pub(crate) max_in_flight: usize,
+    pub(crate) fcm_quota_per_minute: Option<u32>,
+}
+
 /// Sends windows through the providers.
 #[derive(Debug, Clone)]
 pub(crate) struct Sender<W: World> {
     providers: Arc<W::Providers>,
     gates: Arc<Gates>,
     clock: Arc<dyn Clock>,
-    /// By credential, how many requests may be without an answer. Windows queue here and not in the
-    /// provider's client, so that a send looks at its campaign once more just before it leaves.
-    lanes: Arc<HashMap<(AppId, SendPlatform), Semaphore>>,
+    /// By credential, how many requests may be without an answer and how fast they may leave. Windows
+    /// queue here and not in the provider's client, so that a send looks at its campaign once more just
+    /// before it leaves.
+    lanes: Arc<HashMap<(AppId, SendPlatform), Lane>>,
 }
 
 impl<W: World> Sender<W> {
-    pub(crate) fn new(providers: Arc<W::Providers>, clock: Arc<dyn Clock>, max_in_flight: usize) -> Self {
-        let lane = |credential| (credential, Semaphore::new(max_in_flight));
+    pub(crate) fn new(providers: Arc<W::Providers>, clock: Arc<dyn Clock>, pacing: Pacing) -> Self {
+        let now = Instant::now();
+        let lane = |credential: (AppId, SendPlatform)| {
+            let quota = match credential.1 {
+                SendPlatform::Fcm => pacing.fcm_quota_per_minute,
+                _ => None,
+            };
+            (credential, Lane::new(pacing.max_in_flight, quota, now))
+        };
         let lanes = Arc::new(providers.configured().map(lane).collect());
         Self {
             providers,
@@ -138,15 +153,27 @@ impl<W: World> Sender<W> {
         };
         // Before a place in the lane, which other campaigns may want.
         let _careful = campaign.brakes.turn(target.send_platform).await;
-        let _turn = match self.lanes.get(&(campaign.notification.app, target.send_platform)) {
-            // Never closed, so the turn always comes.
-            Some(lane) => lane.acquire().await.ok(),
+        let mut turn = match self.lanes.get(&(campaign.notification.app, target.send_platform)) {
+            Some(lane) => Some(lane.enter().await),
             None => None,
         };
+        if let Some(turn) = &mut turn {
+            let wanted = || {
+                let now = self.clock.now();
+                self.before_sending(campaign, target, lease, now).is_none()
+            };
+            turn.wait_for_rate(wanted).await;
+        }
         let left_at = self.clock.now();
         let outcome = match self.before_sending(campaign, target, lease, left_at) {
             Some(outcome) => outcome,
-            None => self.send_now(campaign, target, lease).await,
+            None => {
+                let outcome = self.send_now(campaign, target, lease).await;
+                if let Some(turn) = &turn {
+                    turn.report(pressure(&outcome));
+                }
+                outcome
+            }
         };
         campaign.brakes.note(target.send_platform, &outcome);
         let dead = matches!(outcome.device, DeviceEffect::Dead { .. });

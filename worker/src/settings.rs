@@ -23,8 +23,13 @@ pub struct Settings {
     pub window_devices: usize,
     /// Windows of one unit in flight at the same time, 1 to 16.
     pub windows_in_flight: usize,
-    /// Requests to one credential that may be without an answer at the same time, 1 to 10000.
+    /// Requests to one credential that may be without an answer at the same time, 1 to 10000. A provider
+    /// that is overloaded gets fewer until it keeps up again.
     pub max_in_flight: usize,
+    /// Requests a minute that this worker sends with one credential of FCM, spread evenly; 0 is no limit.
+    /// FCM allows a project 600000. When it says that they are used up, the worker sends half as many and
+    /// comes back by a tenth of the full rate every ten seconds.
+    pub fcm_quota_per_minute: u32,
     /// How long a lease lasts without a heartbeat, 2s to 10m; another worker takes over after it.
     pub lease: HumanDuration,
     /// The time between two looks at which campaigns run, 50ms to 5s. A cancelled or paused campaign
@@ -43,6 +48,7 @@ impl Default for Settings {
             window_devices: 500,
             windows_in_flight: 2,
             max_in_flight: 800,
+            fcm_quota_per_minute: 600_000,
             lease: HumanDuration::from_secs(60),
             campaign_refresh: HumanDuration::from_millis(250),
             idle_wait: HumanDuration::from_millis(200),
