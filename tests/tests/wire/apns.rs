@@ -346,3 +346,50 @@ async fn tokens_of_any_even_length_and_either_case_are_sent_in_lower_case() {
     let ledger = rig.ledger().await;
     assert_eq!(ledger[0]["token"], "abcdef0123456789");
 }
+
+#[tokio::test]
+async fn a_storm_of_expired_provider_tokens_mints_at_most_one_token_in_twenty_minutes() {
+    // The sandbox refuses a second token within 20 minutes, as Apple does.
+    let rig = Rig::with(|sandbox| sandbox.apns.min_token_update_s = Some(1_200), |_| {}).await;
+    rig.send_apns(APNS_TOKEN).await;
+    rig.answer(error("ExpiredProviderToken")).await;
+    for _ in 0..4 {
+        let sends = (0..50).map(|_| rig.send_apns(APNS_TOKEN));
+        for outcome in join_all(sends).await {
+            assert_eq!(outcome.delivery, Delivery::Requeued);
+            assert_eq!(
+                outcome.reason.as_str(),
+                "ExpiredProviderToken",
+                "never too many updates"
+            );
+        }
+        rig.clock.advance(TimeDelta::minutes(7));
+    }
+    rig.script(json!([])).await;
+    assert_eq!(rig.send_apns(APNS_TOKEN).await, Outcome::accepted());
+}
+
+#[tokio::test]
+async fn a_connection_that_stays_told_of_an_expired_token_is_replaced_even_without_a_new_token() {
+    let rig = Rig::start().await;
+    rig.script(json!([{"times": 1, "answer": error("ExpiredProviderToken")}]))
+        .await;
+    assert_eq!(rig.send_apns(APNS_TOKEN).await.delivery, Delivery::Requeued);
+    assert_eq!(rig.send_apns(APNS_TOKEN).await, Outcome::accepted());
+    let ledger = rig.ledger().await;
+    assert_ne!(ledger[0]["connection"], ledger[1]["connection"]);
+}
+
+#[tokio::test]
+async fn an_overloaded_apple_asks_for_fewer_at_a_time_and_a_broken_answer_does_not() {
+    let (overloaded, _rig) = outcome_of(error("ServiceUnavailable")).await;
+    assert_eq!(
+        jraze_providers::pressure(&overloaded),
+        jraze_providers::Pressure::Overloaded
+    );
+    let (broken, _rig) = outcome_of(error("InternalServerError")).await;
+    assert_eq!(
+        jraze_providers::pressure(&broken),
+        jraze_providers::Pressure::Unrelated
+    );
+}

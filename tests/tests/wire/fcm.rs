@@ -384,3 +384,50 @@ async fn one_message_reaches_each_token_as_it_is_written() {
         .collect();
     assert_eq!(received, tokens);
 }
+
+#[tokio::test]
+async fn a_token_endpoint_that_is_busy_or_silent_costs_no_attempt_and_is_asked_once() {
+    let rig = Rig::with(|_| {}, |transport| transport.request_timeout = rig::millis(500)).await;
+    for answer in [error("temporarily_unavailable"), json!("stall"), json!("close")] {
+        rig.script(json!([{"oauth": true, "answer": answer}])).await;
+        let sends = (0..200).map(|_| rig.send_fcm(FCM_TOKEN));
+        for outcome in join_all(sends).await {
+            assert_eq!(outcome.delivery, Delivery::Requeued, "{outcome:?}");
+            assert_eq!(outcome.hold.map(|hold| hold.scope), Some(Scope::Credential));
+        }
+        rig.clock.advance(TimeDelta::minutes(5));
+    }
+    assert_eq!(rig.ledger().await.len(), 0, "nothing was sent");
+    rig.script(json!([])).await;
+    assert_eq!(rig.send_fcm(FCM_TOKEN).await, Outcome::accepted());
+}
+
+#[tokio::test]
+async fn an_access_token_in_use_outlives_a_token_endpoint_that_refuses_the_next() {
+    let rig = Rig::start().await;
+    rig.send_fcm(FCM_TOKEN).await;
+    rig.script(json!([{"oauth": true, "answer": error("invalid_grant")}]))
+        .await;
+    rig.clock.advance(TimeDelta::seconds(3_599 * 95 / 100));
+    for _ in 0..3 {
+        assert_eq!(rig.send_fcm(FCM_TOKEN).await, Outcome::accepted());
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_makes_no_sense_is_no_wait() {
+    let rig = Rig::start().await;
+    let past = (rig::now(&rig) - TimeDelta::days(3))
+        .format("%a, %d %b %Y %H:%M:%S GMT")
+        .to_string();
+    for text in ["0", "-1", "soon", "", &past] {
+        rig.answer(error_after("UNAVAILABLE", text)).await;
+        let wanted = ends(Delivery::Deferred, "UNAVAILABLE").with_hold(Scope::Delivery, None);
+        assert_eq!(rig.send_fcm(FCM_TOKEN).await, wanted, "{text:?}");
+    }
+    for text in ["315360000", "99999999999999999999"] {
+        rig.answer(error_after("UNAVAILABLE", text)).await;
+        let wanted = ends(Delivery::Deferred, "UNAVAILABLE").with_hold(Scope::Delivery, seconds(3_600));
+        assert_eq!(rig.send_fcm(FCM_TOKEN).await, wanted, "{text:?}");
+    }
+}

@@ -311,3 +311,101 @@ async fn no_free_stream_in_time_costs_no_attempt() {
     );
     assert!(outcomes.contains(&waiting));
 }
+
+#[tokio::test]
+async fn a_stream_limit_that_falls_in_the_middle_of_a_connection_is_kept() {
+    let rig = Rig::with(
+        |sandbox| sandbox.latency_ms = 5,
+        |transport| transport.connections = 1,
+    )
+    .await;
+    rig.script(json!([{"times": 1, "answer": {"stream_limit": {"streams": 3}}}]))
+        .await;
+    assert_eq!(rig.send_fcm(FCM_TOKEN).await, Outcome::accepted());
+    all_accepted(&send_many(&rig, rig.fcm(), fcm_tokens(200)).await);
+    let stats = rig.fcm().stats();
+    assert_eq!((stats.resent, stats.opened), (0, 1), "no stream was refused");
+    rig.script(json!([{"times": 1, "answer": {"stream_limit": {"streams": 50}}}]))
+        .await;
+    assert_eq!(rig.send_fcm(FCM_TOKEN).await, Outcome::accepted());
+    all_accepted(&send_many(&rig, rig.fcm(), fcm_tokens(200)).await);
+}
+
+#[tokio::test]
+async fn a_stream_limit_that_falls_under_load_loses_nothing_and_doubles_nothing() {
+    let rig = Rig::with(
+        |sandbox| sandbox.latency_ms = 5,
+        |transport| transport.connections = 1,
+    )
+    .await;
+    let tokens: Vec<_> = fcm_tokens(400).collect();
+    rig.script(json!([{"token": tokens[50], "times": 1, "answer": {"stream_limit": {"streams": 5}}}]))
+        .await;
+    let outcomes = send_many(&rig, rig.fcm(), tokens.iter().cloned()).await;
+    // What was opened before the news came may be refused; that is no attempt and no ambiguity.
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome.delivery == Delivery::Accepted
+                || outcome.reason.as_str() == reason::STREAM_REFUSED),
+        "{outcomes:?}"
+    );
+    assert!(
+        accepted_per_token(&rig.ledger().await)
+            .values()
+            .all(|count| *count == 1)
+    );
+}
+
+#[tokio::test]
+async fn an_accepted_push_whose_answer_is_lost_is_ambiguous() {
+    let rig = Rig::start().await;
+    rig.answer(json!("lost")).await;
+    let outcome = rig.send_fcm(FCM_TOKEN).await;
+    assert!(is_ambiguous(&outcome), "{outcome:?}");
+    assert_eq!(rig.ledger().await.len(), 1, "not sent again");
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_is_cut_when_time_is_up_and_its_status_counts() {
+    let rig = Rig::with(|_| {}, |transport| transport.request_timeout = millis(300)).await;
+    for (status, wanted) in [(200, Delivery::Accepted), (503, Delivery::Deferred)] {
+        rig.answer(json!({"drip": {"bytes": 1_000, "status": status, "every_ms": 50}}))
+            .await;
+        let started = Instant::now();
+        let outcome = rig.send_fcm(FCM_TOKEN).await;
+        assert_eq!(outcome.delivery, wanted, "{outcome:?}");
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            started.elapsed()
+        );
+        assert!(!is_ambiguous(&outcome));
+    }
+}
+
+#[tokio::test]
+async fn a_gibibyte_instead_of_an_answer_is_cut_after_its_first_bytes() {
+    let rig = Rig::start().await;
+    rig.answer(json!({"drip": {"bytes": 1 << 30, "status": 503, "chunk_bytes": 16_384, "every_ms": 0}}))
+        .await;
+    let before = resident_bytes();
+    let outcomes = send_many(&rig, rig.fcm(), fcm_tokens(100)).await;
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome.delivery == Delivery::Deferred)
+    );
+    let grown = resident_bytes().saturating_sub(before);
+    // Other tests run in the same process; 100 GiB were offered.
+    assert!(grown < 512 << 20, "{grown} bytes");
+    rig.script(json!([])).await;
+    all_accepted(&send_many(&rig, rig.fcm(), fcm_tokens(200)).await);
+}
+
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
+    kib.unwrap_or_default() * 1024
+}
