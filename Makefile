@@ -34,7 +34,7 @@ mongod: ## Find or fetch a MongoDB server
 	@scripts/mongod fetch >/dev/null
 
 .PHONY: test
-test: fmt-check lint deny unit fuzz-short check-generated docs ## Set everything up and run every check
+test: fmt-check lint deny unit fuzz-short check-generated docs chaos-short ## Set everything up and run every check
 
 .PHONY: fmt
 fmt: ## Format the code
@@ -90,6 +90,26 @@ fuzz: ## Feed each fuzz target for SECONDS seconds (60)
 .PHONY: fuzz-short
 fuzz-short: ## The same for ten seconds each, as CI does
 	@nice scripts/fuzz --seconds 10
+
+# jraze with named points at which it can be stopped, and the runner; then the plain jraze is put back.
+.PHONY: chaos-binaries
+chaos-binaries: mongod
+	cargo build --locked --bin jraze --bin jraze-chaos --features jraze/failpoints
+	@mkdir -p target/chaos && cp target/debug/jraze target/debug/jraze-chaos target/chaos/
+	cargo build --locked --bin jraze
+
+CHAOS = JRAZE_MONGOD="$${JRAZE_MONGOD:-$$(scripts/mongod fetch)}" target/chaos/jraze-chaos
+CHAOS_COMMIT = $$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+
+.PHONY: chaos-short
+chaos-short: chaos-binaries ## kill -9 at every step of the delivery protocol, once each (two minutes)
+	@rm -f target/chaos/short.jsonl
+	@$(CHAOS) short --results target/chaos/short.jsonl --commit $(CHAOS_COMMIT)
+
+.PHONY: chaos
+chaos: chaos-binaries ## 1,000 faults in campaigns, then docs/proof/delivery.md (goes on where it ended; ARGS="--minutes 30")
+	@$(CHAOS) long --commit $(CHAOS_COMMIT) $(ARGS)
+	@$(CHAOS) report
 
 .PHONY: generate
 generate: build ## Write the generated files again
