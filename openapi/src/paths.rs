@@ -167,6 +167,18 @@ impl<A: OpenApi> OpenApi for LiteralPaths<A> {
     }
 }
 
+/// The methods that the router knows.
+const METHODS: [Method; 8] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::TRACE,
+];
+
 /// For the methods that a path does not have: 405 that names those it has. (poem's own 405 does
 /// not.)
 fn refusals(has: &[String]) -> Vec<(Method, BoxEndpoint<'static>)> {
@@ -174,17 +186,7 @@ fn refusals(has: &[String]) -> Vec<(Method, BoxEndpoint<'static>)> {
     if has.iter().any(|method| method == "GET") {
         allow.push("HEAD".to_owned()); // poem answers HEAD with the GET endpoint
     }
-    let every = [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::OPTIONS,
-        Method::TRACE,
-    ];
-    let missing = every
+    let missing = METHODS
         .into_iter()
         .filter(|method| !allow.iter().any(|has| has == method.as_str()));
     missing
@@ -195,13 +197,17 @@ fn refusals(has: &[String]) -> Vec<(Method, BoxEndpoint<'static>)> {
         .collect()
 }
 
-/// Brings the colons of a path into the one form that the router knows, and drops a last slash
-/// that the contract does not ask for. Goes in front of the router.
+/// Brings the colons of a path into the one form that the router knows, drops a last slash that the
+/// contract does not ask for, and takes every unknown method for one that no path has. Goes in front of the router.
 ///
 /// # Errors
 ///
 /// 400 when the path cannot be written as a URI again.
 pub async fn normalise(mut request: Request) -> poem::Result<Request> {
+    if !METHODS.contains(request.method()) {
+        // Of a word that is no method of anybody the router would not say what there is instead.
+        request.set_method(Method::TRACE);
+    }
     let path = request.uri().path();
     let trimmed = match path.strip_suffix('/') {
         Some(parent) if !parent.is_empty() && path != "/devices/" => parent,

@@ -37,8 +37,10 @@ async fn unknown_paths_and_wrong_methods_are_envelopes() {
         let answer = server.send(server.request(method.clone(), path)).await;
         assert_eq!(answer.refused(405), "method_not_allowed", "{method} {path}");
     }
-    let response = server.request(Method::PATCH, "/devices").send().await.unwrap();
-    assert_eq!(response.headers()["allow"], "PUT");
+    for method in [Method::PATCH, Method::from_bytes(b"QUERY").unwrap()] {
+        let response = server.request(method, "/devices").send().await.unwrap();
+        assert_eq!(response.headers()["allow"], "PUT");
+    }
     server.stop().await;
 }
 
