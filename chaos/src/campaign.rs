@@ -31,6 +31,9 @@ pub(crate) struct Outcome {
     pub(crate) commit: String,
     pub(crate) struck: Vec<Struck>,
     pub(crate) canceled: bool,
+    /// Nobody was to get it twice.
+    #[serde(default)]
+    pub(crate) skip: bool,
     pub(crate) findings: Findings,
     pub(crate) violations: Vec<String>,
     /// From the launch to the end, in milliseconds.
@@ -120,7 +123,7 @@ pub(crate) async fn run(stack: &Arc<Stack>, title: &str, commit: &str, script: S
     let spoiling = script
         .sabotage
         .map(|sabotage| tokio::spawn(sabotage.commit(stack.database.clone())));
-    let path = launch(stack, title, script.by_conditions).await?;
+    let path = launch(stack, title, &script).await?;
     if let Some(spoiling) = spoiling {
         spoiling.await??;
     }
@@ -178,7 +181,8 @@ pub(crate) async fn run(stack: &Arc<Stack>, title: &str, commit: &str, script: S
         title: title.to_owned(),
         commit: commit.to_owned(),
         canceled: canceled_ms.is_some(),
-        violations: findings.violations(repeats_allowed(&struck)),
+        skip: script.skip,
+        violations: findings.violations(if script.skip { 0 } else { repeats_allowed(&struck) }),
         findings,
         took_ms: millis(ended_ms),
         recovery_ms: millis(ended_ms).saturating_sub(last_over),
@@ -234,9 +238,12 @@ fn repeats_allowed(struck: &[Struck]) -> u64 {
 }
 
 /// Writes the draft and launches it, again and again until it is: the API server may be killed at it.
-async fn launch(stack: &Stack, title: &str, by_conditions: bool) -> Result<String> {
+async fn launch(stack: &Stack, title: &str, script: &Script) -> Result<String> {
     let mut draft = json!({ "title": title, "body": "Everything must go" });
-    match by_conditions {
+    if script.skip {
+        draft["on_ambiguous"] = json!("skip");
+    }
+    match script.by_conditions {
         true => draft["conditions"] = audience(),
         false => draft["all"] = json!(true),
     }

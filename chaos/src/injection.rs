@@ -134,6 +134,8 @@ pub(crate) struct Script {
     pub(crate) stumbles: bool,
     /// To the third of the devices that a tree of conditions selects, instead of all.
     pub(crate) by_conditions: bool,
+    /// Nobody may get it twice: what is in doubt is called unknown (`on_ambiguous: skip`).
+    pub(crate) skip: bool,
     /// The judge is to find something.
     pub(crate) sabotage: Option<Sabotage>,
     /// Cancelled this long after the launch.
@@ -163,6 +165,7 @@ impl Script {
         let mut script = Self {
             stumbles: chance.one_in(3),
             by_conditions: chance.one_in(4),
+            skip: chance.one_in(4),
             ..Self::default()
         };
         for (name, most) in [

@@ -52,7 +52,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Every failpoint once with kill -9
-    Short(Run),
+    Short {
+        #[command(flatten)]
+        run: Run,
+        /// Only this one
+        #[arg(long)]
+        only: Option<String>,
+    },
     /// Campaigns with several faults each, drawn from a seed, until there are enough
     Long {
         #[command(flatten)]
@@ -99,7 +105,7 @@ struct Run {
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Short(run) => short(&run).await,
+        Command::Short { run, only } => short(&run, only.as_deref()).await,
         Command::Long {
             run,
             injections,
@@ -126,11 +132,12 @@ async fn started(run: &Run) -> Result<Arc<Stack>> {
     Ok(stack)
 }
 
-async fn short(run: &Run) -> Result<bool> {
+async fn short(run: &Run, only: Option<&str>) -> Result<bool> {
     let stack = started(run).await?;
     let mut good = true;
     let mut missed = Vec::new();
-    for (number, (point, role, _)) in POINTS.iter().enumerate() {
+    let wanted = |point: &str| only.is_none_or(|only| only == point);
+    for (number, (point, role, _)) in POINTS.iter().enumerate().filter(|(_, (point, ..))| wanted(point)) {
         let script = Script::single(point, *role, Blow::Kill);
         let outcome = campaign::run(&stack, &format!("short-{number}"), &run.commit, script).await?;
         if outcome.struck.is_empty() {
@@ -212,7 +219,11 @@ fn keep(run: &Run, stack: &Stack, outcome: &Outcome) -> Result<bool> {
         outcome.recovery_ms as f64 / 1_000.0,
         what.len(),
         what.join(", "),
-        if outcome.canceled { " (canceled)" } else { "" },
+        match (outcome.canceled, outcome.skip) {
+            (true, _) => " (canceled)",
+            (false, true) => " (nobody twice)",
+            (false, false) => "",
+        },
     );
     let good = outcome.violations.is_empty();
     if !good {

@@ -66,7 +66,11 @@ fn totals(page: &mut String, outcomes: &[Outcome]) {
     );
     line!(page, "| counted | |");
     line!(page, "| --- | ---: |");
-    let rows: [(&str, String); 16] = [
+    let skipping = outcomes.iter().filter(|outcome| outcome.skip);
+    let (skips, skipped_repeats) = skipping.fold((0, 0), |(n, repeats), one| {
+        (n + 1, repeats + one.findings.repeats)
+    });
+    let rows: [(&str, String); 17] = [
         ("campaigns", outcomes.len().to_string()),
         ("faults that struck", struck.len().to_string()),
         ("of them `kill -9` at a named point", killed.to_string()),
@@ -87,6 +91,10 @@ fn totals(page: &mut String, outcomes: &[Outcome]) {
         (
             "repeated requests, invisible on the phone",
             format!("{repeats} ({share:.2} %)"),
+        ),
+        (
+            "of them in the campaigns where nobody may get it twice",
+            format!("{skipped_repeats} in {skips} campaigns"),
         ),
         (
             "most repeated requests for one fault of a worker",
