@@ -77,7 +77,7 @@ LATENCY_MS ?= 0
 bench: mongod ## Measure whole campaigns beside h2load (nghttp2-client); writes docs/bench/
 	@command -v h2load >/dev/null || { echo "h2load is missing: install nghttp2-client"; exit 1; }
 	cargo build --release --locked --bin jraze --bin jraze-bench
-	@JRAZE_BENCH_COMMIT=$$(git rev-parse --short HEAD) scripts/mongod run -- \
+	@BENCH_COMMIT=$$(git rev-parse --short HEAD) scripts/mongod run -- \
 	  target/release/jraze-bench campaign --devices $(DEVICES) --rounds $(ROUNDS) --latency-ms $(LATENCY_MS)
 
 # Seconds that each fuzz target runs; `make test` gives each ten.
@@ -110,6 +110,10 @@ chaos-short: chaos-binaries ## kill -9 at every step of the delivery protocol, o
 chaos: chaos-binaries ## 1,000 faults in campaigns, then docs/proof/delivery.md (goes on where it ended; ARGS="--minutes 30")
 	@$(CHAOS) long --commit $(CHAOS_COMMIT) $(ARGS)
 	@$(CHAOS) report
+
+.PHONY: schemathesis
+schemathesis: build mongod ## Ask the running API what its document promises (ARGS='--examples 500' for longer)
+	@scripts/schemathesis --jraze $(JRAZE) $(ARGS)
 
 .PHONY: generate
 generate: build ## Write the generated files again

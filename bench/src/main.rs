@@ -40,7 +40,7 @@ struct Common {
     #[arg(long, default_value = "docs/bench")]
     out: PathBuf,
     /// The commit, for the table.
-    #[arg(long, env = "JRAZE_BENCH_COMMIT", default_value = "unknown")]
+    #[arg(long, env = "BENCH_COMMIT", default_value = "unknown")]
     commit: String,
 }
 

@@ -168,11 +168,11 @@ async fn a_key_that_cannot_be_kept_is_refused_and_not_taken_for_none() {
     let longest = "k".repeat(255);
     answered(create(&server, &longest, DRAFT), 200).await;
     for bad in [b"".as_slice(), b"\xFF", b"two words", b"tab\there", &[b'x'; 256]] {
-        let request = create(&server, "unused", DRAFT);
-        let mut request = request.build().unwrap();
+        let (client, request) = create(&server, "unused", DRAFT).build_split();
+        let mut request = request.unwrap();
         let value = reqwest::header::HeaderValue::from_bytes(bad).unwrap();
         request.headers_mut().insert("idempotency-key", value);
-        let response = reqwest::Client::new().execute(request).await.unwrap();
+        let response = client.execute(request).await.unwrap();
         assert_eq!(response.status(), 400, "{bad:?}");
         let body: Value = response.json().await.unwrap();
         assert_eq!(body["error"]["fields"][0]["pointer"], "/Idempotency-Key");

@@ -91,6 +91,11 @@ impl StorageError {
         Self::Encode { source }
     }
 
+    /// No answer came, for whatever stands in for the database: the same call may succeed in a moment.
+    pub fn connection_lost(source: std::io::Error) -> Self {
+        Error::from(source).into()
+    }
+
     /// An error of which only the server's code is known, as in the reply to a command of many writes.
     pub(crate) fn of_code(code: i32, source: Error) -> Self {
         if NOT_NOW.contains(&code) {

@@ -62,19 +62,38 @@ const OPERATORS: &[&str] = &[
     "version_lte",
 ];
 
-described!(Conditions, component: "ConditionNode", |registry| {
+described!(Conditions, component: "Conditions", |registry| {
+    register_node(registry);
     register_group(registry);
     register_comparison(registry);
+    let nobody = MetaSchema {
+        description: Some("Nobody, like `null`."),
+        max_properties: Some(0),
+        ..MetaSchema::new("object")
+    };
     MetaSchema {
-        description: Some(
-            "A node of the condition tree: a group of nodes or a comparison. Depth at most 8, at \
-             most 100 nodes, at most 32 in a group. `{}` selects nobody, like `null`.",
-        ),
-        one_of: vec![reference("ConditionGroup"), reference("ConditionComparison")],
+        description: Some("A condition tree. `{}` selects nobody, like `null`."),
+        one_of: vec![
+            reference("ConditionGroup"),
+            reference("ConditionComparison"),
+            inline(nobody),
+        ],
         example: Some(example()),
         ..MetaSchema::ANY
     }
 });
+
+fn register_node(registry: &mut Registry) {
+    registry.create_schema::<Node, _>("ConditionNode".to_owned(), |_| MetaSchema {
+        description: Some(
+            "A node of the condition tree: a group of nodes or a comparison. Depth at most 8, at \
+             most 100 nodes, at most 32 in a group.",
+        ),
+        one_of: vec![reference("ConditionGroup"), reference("ConditionComparison")],
+        example: Some(example()),
+        ..MetaSchema::ANY
+    });
+}
 
 /// The tree that every example of the document uses.
 pub(crate) fn example() -> Value {
@@ -91,6 +110,7 @@ pub(crate) fn example() -> Value {
 }
 
 // Markers: a schema's registration is tied to a Rust type.
+struct Node;
 struct Group;
 struct Comparison;
 
