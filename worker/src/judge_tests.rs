@@ -350,7 +350,7 @@ fn what_a_brake_stopped_waits_for_the_campaign_however_long_that_takes() {
         now(),
         0.5,
     );
-    let told: Vec<_> = retries
+    let mut told: Vec<_> = retries
         .iter()
         .map(|retry| {
             (
@@ -361,6 +361,8 @@ fn what_a_brake_stopped_waits_for_the_campaign_however_long_that_takes() {
             )
         })
         .collect();
+    // Their order is that of their ids.
+    told.sort_unstable();
     assert_eq!(
         told,
         [(1, 1, false, true), (1, 1, true, false)],
