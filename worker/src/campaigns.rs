@@ -223,11 +223,15 @@ impl<W: World> Campaigns<W> {
         let stopped = self.notifications.stopped().await?;
         let unsettled: BTreeSet<NotificationId> = stopped.iter().map(|stopped| stopped.id).collect();
         for notification in stopped {
-            if !others.iter().any(|(id, _)| *id == notification.id) {
-                others.push((
-                    notification.id,
-                    Arc::new(Campaign::<W>::new(notification, &self.providers)),
-                ));
+            let id = notification.id;
+            if !others.iter().any(|(other, _)| *other == id) {
+                // It may have been LAUNCHED a moment ago, and be sent from: those who hold it have to hear
+                // of the stop.
+                let campaign = match fresh.get(&id) {
+                    Some(going) => Arc::clone(going),
+                    None => Arc::new(Campaign::<W>::new(notification, &self.providers)),
+                };
+                others.push((id, campaign));
             }
         }
         for (id, campaign) in others {
