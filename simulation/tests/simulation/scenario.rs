@@ -5,9 +5,6 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-/// Whether the worker follows `on_ambiguous: skip` yet.
-const WORKER_KNOWS_SKIP: bool = false;
-
 /// Something that happens to a worker, after so many of its calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mishap {
@@ -111,7 +108,7 @@ impl Scenario {
             refused: rng.random_range(0..=5),
             deleted: rng.random_range(0..=5),
             heals: millis(rng, 20_000, 90_000),
-            skip: WORKER_KNOWS_SKIP && rng.random_bool(0.3),
+            skip: rng.random_bool(0.3),
         }
     }
 
