@@ -171,6 +171,8 @@ pub(crate) async fn run(stack: &Arc<Stack>, title: &str, commit: &str, script: S
     findings.tray_doubles += doubles_shown(stack, title, &requests).await?;
     let fenced = fencing::read(&stack.database, log_from).await?;
     (findings.stale_writes, findings.takeovers) = (fenced.stale_writes, fenced.takeovers);
+    findings.records = fenced.records;
+    findings.attributed = fenced.records - fenced.unattributed;
 
     let last_over = struck.iter().map(recovers_from).max().unwrap_or(0);
     let retries = script.stumbles

@@ -70,7 +70,7 @@ fn totals(page: &mut String, outcomes: &[Outcome]) {
     let (skips, skipped_repeats) = skipping.fold((0, 0), |(n, repeats), one| {
         (n + 1, repeats + one.findings.repeats)
     });
-    let rows: [(&str, String); 17] = [
+    let rows: [(&str, String); 18] = [
         ("campaigns", outcomes.len().to_string()),
         ("faults that struck", struck.len().to_string()),
         ("of them `kill -9` at a named point", killed.to_string()),
@@ -119,6 +119,14 @@ fn totals(page: &mut String, outcomes: &[Outcome]) {
         (
             "windows taken over by another holder",
             sum(|o| o.findings.takeovers).to_string(),
+        ),
+        (
+            "writers of results that the database's log names",
+            format!(
+                "{} of {}",
+                sum(|o| o.findings.attributed),
+                sum(|o| o.findings.records)
+            ),
         ),
         (
             "of them written by the old holder afterwards",

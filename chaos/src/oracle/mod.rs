@@ -60,6 +60,11 @@ pub(crate) struct Findings {
     /// Windows that were taken over by another holder, as the database's log tells.
     #[serde(default)]
     pub(crate) takeovers: u64,
+    /// Windows whose results were written, and how many of them have a writer that the log tells.
+    #[serde(default)]
+    pub(crate) records: u64,
+    #[serde(default)]
+    pub(crate) attributed: u64,
 }
 
 impl Findings {
@@ -80,6 +85,12 @@ impl Findings {
             .filter(|(_, count)| *count > 0)
             .map(|(what, count)| format!("{what}: {count}"))
             .collect();
+        if self.attributed * 2 < self.records {
+            violations.push(format!(
+                "only {} of {} writers are known",
+                self.attributed, self.records
+            ));
+        }
         if self.repeats > repeats_allowed {
             violations.push(format!(
                 "repeated requests: {} of {repeats_allowed}",
