@@ -1,7 +1,7 @@
 //! The delivery protocol, run some thousand times a minute with everything going wrong.
 //!
 //! The worker in here is the real one ([`jraze_worker::run_in`]), with its job driver, heartbeats, gates
-//! and retries. Around it everything is in memory: the queue (`tests/memory`, the compare-and-set rules of
+//! and retries. Around it everything is in memory: the queue (`memory.rs`, the compare-and-set rules of
 //! `jraze_storage::dispatch`, held to them by `tests/conformance.rs` on a real server), the audience, the
 //! campaign, the log, and a provider with a ledger and phone trays. Time is paused and moves only when
 //! everybody waits; one seed decides every latency, fault and choice. So a seed is a whole history, and the
@@ -44,8 +44,15 @@
 //! 8. *Bounded repeats.* Requests about a device are at most one, plus its faults: passing refusals and
 //!    missing answers for it, and takeovers of its claimed window. Without faults there is exactly one.
 //! 9. *Counts are the ledger's.* Accepted means that the provider took it. Whatever the provider took is
-//!    counted as accepted or unknown; totals and log say the same as the windows.
+//!    counted as accepted or unknown, but for the gap below; totals and log say the same as the windows.
 //! 10. *It ends.* After everything healed the campaign is over within one lease and the longest waits.
+//!
+//! # A known gap
+//!
+//! A retry does not know whether the try before it was answered. When a request was taken without an answer
+//! and the retry is then not made (the device has gone, the campaign was canceled) or refused, the device is
+//! counted as skipped or refused, or not at all, where it should be unknown. Such devices are counted
+//! ("taken and forgotten") and not held against a seed.
 //!
 //! # Running it
 //!

@@ -55,7 +55,7 @@ impl Memory {
                 id: retry.id.clone(),
                 work: Work::Retry(retry.devices.clone()),
                 attempt: retry.attempt,
-                failing_since: retry.failing_since.into(),
+                failing_since: retry.failing_since,
                 ..free(source.app, source.notification)
             },
             retry.not_before,

@@ -60,7 +60,7 @@ impl Provider for SimProvider {
             return Outcome::new(Delivery::Requeued, reason::UNWANTED);
         }
         let device = DeviceId(token.as_str().parse().expect("tokens are numbers here"));
-        if machine.shared.with(|state| cannot_leave(state)) {
+        if machine.shared.with(cannot_leave) {
             return Outcome::new(Delivery::Requeued, reason::NOT_CONNECTED)
                 .with_hold(Scope::Connection, Some(Duration::from_secs(2)));
         }

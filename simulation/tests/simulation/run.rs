@@ -30,6 +30,8 @@ pub(crate) struct Report {
     pub(crate) trace: Vec<String>,
     pub(crate) sends: u32,
     pub(crate) repeats: u32,
+    /// See [`oracle::forgotten`].
+    pub(crate) forgotten: u32,
 }
 
 /// Runs the history of a seed.
@@ -107,6 +109,7 @@ async fn simulate(scenario: Scenario, keep_trace: bool) -> Report {
             trace: state.trace.lines().to_vec(),
             sends,
             repeats,
+            forgotten: oracle::forgotten(state),
         }
     })
 }
