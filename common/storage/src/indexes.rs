@@ -169,6 +169,14 @@ const INDEXES: &[Index] = &[
         reason: "an answer is kept for a day",
         ..INDEX
     },
+    Index {
+        collection: crate::fleet::COLLECTION,
+        name: "expiry",
+        keys: || doc! { "expire_at": 1 },
+        expire_after_seconds: Some(0),
+        reason: "a worker that died leaves no row behind",
+        ..INDEX
+    },
 ];
 
 /// Creates what is missing; what is there stays as it is.

@@ -15,6 +15,7 @@
 //! | `windows` | worker, result worker | [`dispatch`] |
 //! | `send_log`, `tallies` | API server, for the internal operations | [`send_log`], [`tallies`] |
 //! | `idempotency` | API server, around requests that may be repeated | [`idempotency`] |
+//! | `workers` | worker, while it is there | [`fleet`] |
 //! | `migrations` | every process at its start | [`migrations`] |
 //!
 //! Reading an audience is [`audience_filter`] (THE COMPILE) and [`audience_stream`].
@@ -44,6 +45,7 @@ pub mod counters;
 pub mod devices;
 pub mod dispatch;
 pub mod error;
+pub mod fleet;
 mod gather;
 pub mod idempotency;
 mod indexes;

@@ -87,14 +87,14 @@ async fn of_processes_that_start_at_once_each_migration_is_run_by_one() {
         .collect();
     assert_eq!(
         migrations::pending(&stores[0]).await.unwrap(),
-        ["collections and indexes", "kept answers"]
+        ["collections and indexes", "kept answers", "workers"]
     );
     let applied: Vec<&str> = join_all(stores.iter().map(migrations::run))
         .await
         .into_iter()
         .flat_map(|names| names.expect("migrated"))
         .collect();
-    assert_eq!(applied, ["collections and indexes", "kept answers"]);
+    assert_eq!(applied, ["collections and indexes", "kept answers", "workers"]);
     assert!(migrations::pending(&stores[0]).await.unwrap().is_empty());
     assert!(stores[0].server_version().await.unwrap().contains('.'));
     assert!(

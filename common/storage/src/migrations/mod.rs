@@ -12,6 +12,7 @@
 
 mod m0001_collections_and_indexes;
 mod m0002_kept_answers;
+mod m0003_workers;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -47,6 +48,11 @@ const MIGRATIONS: &[Migration] = &[
         number: 2,
         name: "kept answers",
         up: |store| Box::pin(m0002_kept_answers::up(store)),
+    },
+    Migration {
+        number: 3,
+        name: "workers",
+        up: |store| Box::pin(m0003_workers::up(store)),
     },
 ];
 
