@@ -151,7 +151,7 @@ impl Collector {
 
     /// Clears away the work of a campaign that was stopped halfway, once what had gone is counted.
     async fn clear_if_settled(&self, notification: &Notification) -> Result<(), CollectError> {
-        self.units.abandon_unclaimed(notification.id).await?;
+        self.units.wind_up(notification.id).await?;
         if self.units.any_open(notification.id).await? || self.windows.any_settled(notification.id).await? {
             return Ok(());
         }

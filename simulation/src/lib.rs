@@ -39,20 +39,14 @@
 //! At the end:
 //!
 //! 6. *Nobody lost, nobody twice.* Every device of the audience has exactly one final outcome; of a canceled
-//!    campaign, at most one. Nobody outside the audience is sent to.
+//!    campaign, every device that was sent to, and the others at most one. Nobody outside the audience is
+//!    sent to.
 //! 7. *One entry in the tray*, under one collapse identity.
 //! 8. *Bounded repeats.* Requests about a device are at most one, plus its faults: passing refusals and
 //!    missing answers for it, and takeovers of its claimed window. Without faults there is exactly one.
 //! 9. *Counts are the ledger's.* Accepted means that the provider took it. Whatever the provider took is
-//!    counted as accepted or unknown, but for the gap below; totals and log say the same as the windows.
+//!    counted as accepted or unknown; totals and log say the same as the windows.
 //! 10. *It ends.* After everything healed the campaign is over within one lease and the longest waits.
-//!
-//! # A known gap
-//!
-//! A retry does not know whether the try before it was answered. When a request was taken without an answer
-//! and the retry is then not made (the device has gone, the campaign was canceled) or refused, the device is
-//! counted as skipped or refused, or not at all, where it should be unknown. Such devices are counted
-//! ("taken and forgotten") and not held against a seed.
 //!
 //! # Running it
 //!

@@ -18,7 +18,7 @@ use jraze_domain::ids::NotificationId;
 use jraze_runtime::job_driver::Jobs;
 use jraze_runtime::lifecycle::Lifecycle;
 use jraze_storage::ObjectId;
-use jraze_storage::dispatch::{Advance, Unit, Window, WindowState};
+use jraze_storage::dispatch::{Advance, Unit, Window, WindowState, Work};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -137,8 +137,9 @@ impl<W: World> Dispatcher<W> {
         lease: Arc<KeptLease>,
     ) -> Result<Ended, StepError> {
         self.settle_leftovers(&campaign, &unit, &lease).await?;
-        if campaign.run() == Run::Over {
-            // Stopped for good: what had gone is settled, the rest never goes.
+        if campaign.run() == Run::Over && matches!(unit.work, Work::Partition(_)) {
+            // Stopped for good: what had gone is settled, the rest never goes. The devices of a retry were
+            // claimed once, so they go through their windows once more, and come out as canceled or unknown.
             return Ok(Ended::Done);
         }
         // Each window in flight is a task of its own, so that sends go on while the next one is claimed.
@@ -170,7 +171,7 @@ impl<W: World> Dispatcher<W> {
             {
                 joined(sent)?;
             }
-            if let Some(pause) = self.must_rest(campaign, lease) {
+            if let Some(pause) = self.must_rest(campaign, unit, lease) {
                 return Ok(Ended::Early(pause));
             }
             let places = source.next_window(self.shape.window_devices).await?;
@@ -181,24 +182,25 @@ impl<W: World> Dispatcher<W> {
             let (campaign, unit, lease) = (campaign.clone(), unit.clone(), lease.clone());
             in_flight.spawn(async move {
                 let answers = sender.send_all(&campaign, &places, &lease).await;
-                settler
-                    .finish(&campaign, &unit, window, &answers, false, &lease)
-                    .await
+                settler.finish(&campaign, &unit, window, &answers, &lease).await
             });
         }
         Ok(Ended::Done)
     }
 
     /// For how long nothing new of this unit may be claimed; `None` when it may go on.
-    fn must_rest(&self, campaign: &Campaign<W>, lease: &KeptLease) -> Option<Duration> {
-        let may_go_on = campaign.run() == Run::Going
-            && campaign.brakes.tripped().is_none()
-            && lease.is_safe()
-            && !self.lifecycle.stopping().is_cancelled();
-        if may_go_on {
-            self.sender.held_for(campaign.notification.app)
-        } else {
-            Some(Duration::ZERO)
+    fn must_rest(&self, campaign: &Campaign<W>, unit: &Unit, lease: &KeptLease) -> Option<Duration> {
+        if !lease.is_safe() || self.lifecycle.stopping().is_cancelled() {
+            return Some(Duration::ZERO);
+        }
+        match campaign.run() {
+            // Nothing is sent, only written down.
+            Run::Over if matches!(unit.work, Work::Retry(_)) => None,
+            Run::Going if campaign.brakes.tripped().is_none() => match unit.via {
+                Some(via) => self.sender.held_for_via(unit.app, via),
+                None => self.sender.held_for(unit.app),
+            },
+            Run::Going | Run::Held | Run::Over => Some(Duration::ZERO),
         }
     }
 
@@ -230,19 +232,20 @@ impl<W: World> Dispatcher<W> {
         unit: &Unit,
         lease: &KeptLease,
     ) -> Result<(), StepError> {
-        for window in self.queue.take_over(unit).await? {
+        for mut window in self.queue.take_over(unit).await? {
             if window.state == WindowState::Recorded {
                 self.settler
                     .settle_recorded(campaign, unit, &window, lease)
                     .await?;
                 continue;
             }
+            window.in_doubt = true;
             let devices = window.devices.len();
             tracing::info!(window.id = %window.id, devices, "taking over an ambiguous window");
             if campaign.notification.draft.on_ambiguous == Ambiguity::Skip {
                 let answers = self.sender.unknown(devices);
                 self.settler
-                    .finish(campaign, unit, window, &answers, true, lease)
+                    .finish(campaign, unit, window, &answers, lease)
                     .await?;
                 continue;
             }
@@ -250,7 +253,7 @@ impl<W: World> Dispatcher<W> {
             let places = places(&self.audiences, unit.app, &ids).await?;
             let answers = self.sender.send_all(campaign, &places, lease).await;
             self.settler
-                .finish(campaign, unit, window, &answers, true, lease)
+                .finish(campaign, unit, window, &answers, lease)
                 .await?;
         }
         Ok(())

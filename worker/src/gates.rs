@@ -9,16 +9,36 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jraze_domain::device::SendPlatform;
+use jraze_domain::device::{DevicePlatform, SendPlatform};
 use jraze_domain::ids::AppId;
 use tokio::time::Instant;
 
 const FIRST_WAIT: Duration = Duration::from_secs(15);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-type Credential = (AppId, SendPlatform);
+/// What a gate is in front of: a credential, or a credential for one device platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Gated {
+    pub(crate) app: AppId,
+    pub(crate) by: SendPlatform,
+    /// `None` for all of them.
+    pub(crate) on: Option<DevicePlatform>,
+}
 
-#[derive(Debug, Clone, Copy)]
+impl Gated {
+    /// The whole credential.
+    pub(crate) fn all(app: AppId, by: SendPlatform) -> Self {
+        Self { app, by, on: None }
+    }
+
+    /// The gates that a send passes: its credential's, and its platform's with that credential.
+    fn passes(self) -> impl Iterator<Item = Self> {
+        let own = self.on.map(|_| self);
+        [Self::all(self.app, self.by)].into_iter().chain(own)
+    }
+}
+
+#[derive(Debug, Clone)]
 struct Gate {
     closed_until: Instant,
     next_wait: Duration,
@@ -27,30 +47,29 @@ struct Gate {
 /// The gates of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Gates {
-    gates: Mutex<HashMap<Credential, Gate>>,
+    gates: Mutex<HashMap<Gated, Gate>>,
     /// Whether any gate is kept: all that a send looks at as long as every credential works.
     any: AtomicBool,
 }
 
 impl Gates {
-    /// How long the gate of a credential stays closed, if it is.
-    pub(crate) fn closed_for(&self, credential: Credential, now: Instant) -> Option<Duration> {
+    /// How long sends to there have to wait, if they have to.
+    pub(crate) fn closed_for(&self, to: Gated, now: Instant) -> Option<Duration> {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
         let gates = self.gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        gates
-            .get(&credential)?
-            .closed_until
-            .checked_duration_since(now)
-            .filter(|left| !left.is_zero())
+        let waits = to
+            .passes()
+            .filter_map(|gate| gates.get(&gate)?.closed_until.checked_duration_since(now));
+        waits.filter(|left| !left.is_zero()).max()
     }
 
     /// Closes a gate. The many sends in flight that all report the same failure close it once.
-    pub(crate) fn close(&self, credential: Credential, wait: Option<Duration>, now: Instant) {
+    pub(crate) fn close(&self, gated: Gated, wait: Option<Duration>, reason: &str, now: Instant) {
         let mut gates = self.gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         self.any.store(true, Ordering::Release);
-        let gate = gates.entry(credential).or_insert(Gate {
+        let gate = gates.entry(gated).or_insert(Gate {
             closed_until: now,
             next_wait: FIRST_WAIT,
         });
@@ -59,19 +78,19 @@ impl Gates {
         }
         gate.closed_until = now + wait.unwrap_or(gate.next_wait);
         gate.next_wait = (gate.next_wait * 2).min(LONGEST_WAIT);
-        tracing::warn!(app.id = credential.0.0, provider = ?credential.1, "credential refused, sending with it is held");
+        let Gated { app, by, on } = gated;
+        tracing::warn!(app.id = app.0, provider = ?by, device_platform = ?on, reason, "credential refused, sending with it is held");
     }
 
-    /// The provider took something: whatever was wrong is not any more. What it took while the gate was
-    /// closed was under way before, and does not open it: a wait that a provider asked for is kept.
-    pub(crate) fn open(&self, credential: Credential, now: Instant) {
+    /// The provider took something for there: whatever was wrong is not any more. What it took while a gate
+    /// was closed was under way before, and does not open it: a wait that a provider asked for is kept.
+    pub(crate) fn open(&self, to: Gated, now: Instant) {
         if self.any.load(Ordering::Acquire) {
             let mut gates = self.gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            if gates
-                .get(&credential)
-                .is_some_and(|gate| gate.closed_until <= now)
-            {
-                gates.remove(&credential);
+            for gate in to.passes() {
+                if gates.get(&gate).is_some_and(|gate| gate.closed_until <= now) {
+                    gates.remove(&gate);
+                }
             }
             self.any.store(!gates.is_empty(), Ordering::Release);
         }
@@ -82,25 +101,29 @@ impl Gates {
 mod tests {
     use super::*;
 
-    const CREDENTIAL: Credential = (AppId(1), SendPlatform::Fcm);
+    const CREDENTIAL: Gated = Gated {
+        app: AppId(1),
+        by: SendPlatform::Fcm,
+        on: None,
+    };
 
     #[test]
     fn a_thousand_reports_of_one_failure_close_the_gate_once() {
         let (gates, now) = (Gates::default(), Instant::now());
         for _ in 0..1_000 {
-            gates.close(CREDENTIAL, None, now);
+            gates.close(CREDENTIAL, None, "UNAUTHENTICATED", now);
         }
         assert_eq!(gates.closed_for(CREDENTIAL, now), Some(FIRST_WAIT));
         let later = now + FIRST_WAIT;
         assert_eq!(gates.closed_for(CREDENTIAL, later), None);
-        gates.close(CREDENTIAL, None, later);
+        gates.close(CREDENTIAL, None, "UNAUTHENTICATED", later);
         assert_eq!(gates.closed_for(CREDENTIAL, later), Some(FIRST_WAIT * 2));
     }
 
     #[test]
     fn the_providers_wait_goes_first_and_success_opens() {
         let (gates, now) = (Gates::default(), Instant::now());
-        gates.close(CREDENTIAL, Some(Duration::from_secs(7)), now);
+        gates.close(CREDENTIAL, Some(Duration::from_secs(7)), "UNAUTHENTICATED", now);
         assert_eq!(gates.closed_for(CREDENTIAL, now), Some(Duration::from_secs(7)));
         gates.open(CREDENTIAL, now);
         assert_eq!(
@@ -110,11 +133,31 @@ mod tests {
         );
         let later = now + Duration::from_secs(7);
         gates.open(CREDENTIAL, later);
-        gates.close(CREDENTIAL, None, later);
+        gates.close(CREDENTIAL, None, "UNAUTHENTICATED", later);
         assert_eq!(
             gates.closed_for(CREDENTIAL, later),
             Some(FIRST_WAIT),
             "success starts the waits anew"
         );
+    }
+    #[test]
+    fn one_device_platform_is_held_alone_and_a_credential_for_all_of_them() {
+        let (gates, now) = (Gates::default(), Instant::now());
+        let on = |on| Gated {
+            on: Some(on),
+            ..CREDENTIAL
+        };
+        let (ios, android) = (on(DevicePlatform::Ios), on(DevicePlatform::Android));
+        gates.close(ios, None, "THIRD_PARTY_AUTH_ERROR", now);
+        assert_eq!(gates.closed_for(ios, now), Some(FIRST_WAIT));
+        assert_eq!(gates.closed_for(android, now), None);
+        assert_eq!(gates.closed_for(CREDENTIAL, now), None);
+        // What another platform takes says nothing about this one.
+        let later = now + FIRST_WAIT;
+        gates.open(android, later);
+        gates.close(ios, None, "THIRD_PARTY_AUTH_ERROR", later);
+        assert_eq!(gates.closed_for(ios, later), Some(FIRST_WAIT * 2));
+        gates.close(CREDENTIAL, None, "UNAUTHENTICATED", later);
+        assert_eq!(gates.closed_for(android, later), Some(FIRST_WAIT));
     }
 }

@@ -1,28 +1,26 @@
 //! What a window's answers mean: which deliveries are final, which are tried again, and when.
 //!
-//! Pure: the time and the chance are arguments. Four rules beyond the retry policy:
+//! Pure: the time and the chance are arguments. Five rules beyond the retry policy:
 //!
-//! - *Never guess.* A request that was written and never answered may have been accepted. When it is not
-//!   tried again, it is unknown, not failed; and so is a device of a window that is sent a second time,
-//!   when the second send is not made.
+//! - *Never guess.* A request that was written and never answered may have been taken. From then on its
+//!   device is in doubt, through every retry: it comes out as accepted or as unknown, and as nothing else.
+//!   So does a device of a window that is sent a second time.
 //! - *What was not the delivery's fault costs no attempt.* It waits longer the longer it has been failing,
 //!   so that a credential that stays broken for an hour costs some ten units and not a thousand.
 //! - *What a brake stopped did not fail.* It is there when the campaign is resumed, however late that is.
-//! - *One provider's wait is not another's.* Each provider's deliveries get a retry of their own.
+//! - *One provider's wait is not another's.* Each way to devices gets retries of its own.
+//! - *The record says it all.* Retries follow from the recorded window alone, so that whoever finds it
+//!   writes the same ones; only how long they wait may differ.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use jraze_domain::campaign::Ambiguity;
-use jraze_domain::device::SendPlatform;
 use jraze_domain::dispatch::retry::{RetryDecision, RetryPolicy};
 use jraze_domain::dispatch::{Delivery, Outcome, Reason};
 use jraze_domain::ids::{DeviceId, UnitId};
-use jraze_providers::is_ambiguous;
-use jraze_storage::dispatch::{Retry, Unit, Window};
-
-use crate::brakes::BRAKED;
+use jraze_storage::dispatch::{ClaimedDevice, Retry, Unit, Via, Window};
 
 /// The reasons kept of one window; the rarest are left out.
 const MAX_REASONS: usize = 16;
@@ -35,8 +33,6 @@ pub(crate) struct Circumstances {
     pub(crate) expires_at: Option<DateTime<Utc>>,
     /// In `[0, 1)`, for jitter.
     pub(crate) chance: f64,
-    /// The window was claimed by a holder that died: its devices may have been sent to before.
-    pub(crate) resending: bool,
     /// What to do when nobody can know.
     pub(crate) on_ambiguous: Ambiguity,
 }
@@ -52,7 +48,8 @@ pub(crate) fn judge(
     let mut reasons: HashMap<&Reason, u32> = HashMap::new();
     let mut longest = None;
     for (device, outcome) in window.devices.iter_mut().zip(outcomes) {
-        device.delivery = delivery(policy, unit, outcome, at);
+        let found = delivery(policy, unit, outcome, at);
+        device.delivery = if window.in_doubt { found.in_doubt() } else { found };
         if device.delivery.is_transient() {
             longest = longest.max(wait_of(outcome));
         } else if device.delivery != Delivery::Accepted && !outcome.reason.as_str().is_empty() {
@@ -72,15 +69,11 @@ pub(crate) fn judge(
 /// A passing failure stays one only while its attempts, its age and the notification's time allow.
 fn delivery(policy: &RetryPolicy, unit: &Unit, outcome: &Outcome, at: Circumstances) -> Delivery {
     let attempt = match outcome.delivery {
-        _ if is_ambiguous(outcome) && at.on_ambiguous == Ambiguity::Skip => return Delivery::Unknown,
-        // Nothing ends what waits for a person.
-        Delivery::Requeued if is_braked(outcome) => return Delivery::Requeued,
-        Delivery::Deferred => unit.attempt,
+        Delivery::Unanswered if at.on_ambiguous == Ambiguity::Skip => return Delivery::Unknown,
+        Delivery::Deferred | Delivery::Unanswered => unit.attempt,
         // Only its age ends what costs no attempt.
         Delivery::Requeued => 1,
-        Delivery::Skipped | Delivery::Expired | Delivery::Canceled if at.resending => {
-            return Delivery::Unknown;
-        }
+        // Nothing ends what waits for a person.
         known => return known,
     };
     let since = unit.failing_since.unwrap_or(at.now);
@@ -89,35 +82,19 @@ fn delivery(policy: &RetryPolicy, unit: &Unit, outcome: &Outcome, at: Circumstan
         RetryDecision::GiveUp => Delivery::Refused,
         RetryDecision::Expired => Delivery::Expired,
     };
-    if is_ambiguous(outcome) || at.resending {
-        Delivery::Unknown
-    } else {
-        last
+    match outcome.delivery {
+        Delivery::Unanswered => last.in_doubt(),
+        _ => last,
     }
-}
-
-fn is_braked(outcome: &Outcome) -> bool {
-    outcome.reason.as_str() == BRAKED
 }
 
 fn wait_of(outcome: &Outcome) -> Option<Duration> {
     outcome.hold?.wait
 }
 
-/// Why deliveries are carried on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Because {
-    /// They failed in passing.
-    Deferred,
-    /// It was not their fault.
-    Requeued,
-    /// A brake stopped the campaign before their turn.
-    Braked,
-}
-
-/// The units that carry on what a window leaves open: per provider, one for each [`Because`]. Their ids follow from the window, so writing them twice writes them
-/// once. `outcomes` are there for a fresh window; for one that is found recorded, its own `not_before`
-/// stands for every wait.
+/// The units that carry on what a window leaves open, one for each way to devices and each kind of failure.
+/// Their ids follow from the window, so writing them twice writes them once. `outcomes` are there for a
+/// fresh window; for one that is found recorded, its own `not_before` stands for every wait.
 pub(crate) fn retries(
     policy: &RetryPolicy,
     unit: &Unit,
@@ -127,49 +104,55 @@ pub(crate) fn retries(
     chance: f64,
 ) -> Vec<Retry> {
     let failing_since = unit.failing_since.unwrap_or(now);
-    let mut groups: HashMap<(Because, SendPlatform), (Vec<DeviceId>, Option<Duration>)> = HashMap::new();
+    let mut groups: HashMap<(Delivery, Via), (Vec<DeviceId>, Option<Duration>)> = HashMap::new();
     for (index, device) in window.devices.iter().enumerate() {
         if !device.delivery.is_transient() {
             continue;
         }
-        let outcome = outcomes.map(|outcomes| outcomes.get(index));
-        let because = match (device.delivery, outcome) {
-            (Delivery::Deferred, _) => Because::Deferred,
-            (_, Some(Some(outcome))) if is_braked(outcome) => Because::Braked,
-            _ => Because::Requeued,
-        };
-        let asked = match outcome {
+        let asked = match outcomes.map(|outcomes| outcomes.get(index)) {
             Some(outcome) => outcome.and_then(|outcome| wait_of(outcome)),
             None => window.not_before.and_then(|at| (at - now).to_std().ok()),
         };
-        let (devices, wait) = groups.entry((because, device.send_platform)).or_default();
+        let (devices, wait) = groups.entry((device.delivery, via(device))).or_default();
         devices.push(device.id);
         *wait = (*wait).max(asked);
     }
     let mut retries: Vec<Retry> = groups
         .into_iter()
-        .map(|((because, by), (devices, asked))| {
+        .map(|((left, via), (devices, asked))| {
+            let costs = matches!(left, Delivery::Deferred | Delivery::Unanswered);
             let patience = || patience(policy, now, failing_since).mul_f64(0.5 + chance / 2.0);
-            let wait = match because {
-                Because::Deferred => policy.wait(unit.attempt, asked, chance),
-                Because::Requeued => asked.unwrap_or_else(patience),
+            let wait = match left {
                 // The campaign itself waits.
-                Because::Braked => Duration::ZERO,
+                Delivery::Held => Duration::ZERO,
+                _ if costs => policy.wait(unit.attempt, asked, chance),
+                _ => asked.unwrap_or_else(patience),
             };
             Retry {
-                id: UnitId::retry(unit.notification, &window.id, &format!("{because:?} {by:?}")),
+                id: UnitId::retry(unit.notification, &window.id, &format!("{left:?} {via:?}")),
                 devices,
-                attempt: unit.attempt + u32::from(because == Because::Deferred),
-                failing_since: match because {
-                    Because::Braked => unit.failing_since,
-                    Because::Deferred | Because::Requeued => Some(failing_since),
+                attempt: unit.attempt + u32::from(costs),
+                failing_since: match left {
+                    Delivery::Held => unit.failing_since,
+                    _ => Some(failing_since),
                 },
+                in_doubt: window.in_doubt || left == Delivery::Unanswered,
+                via,
                 not_before: now + wait,
             }
         })
         .collect();
     retries.sort_by(|one, other| one.id.cmp(&other.id));
     retries
+}
+
+/// What a device's retry is reached through. What was not the delivery's fault may be that of a credential
+/// for one device platform, and then that platform rests alone.
+fn via(device: &ClaimedDevice) -> Via {
+    Via {
+        by: device.send_platform,
+        on: (device.delivery == Delivery::Requeued).then_some(device.device_platform),
+    }
 }
 
 fn patience(policy: &RetryPolicy, now: DateTime<Utc>, failing_since: DateTime<Utc>) -> Duration {

@@ -1,9 +1,11 @@
 use chrono::TimeDelta;
-use jraze_domain::device::DevicePlatform;
+use jraze_domain::device::{DevicePlatform, SendPlatform};
 use jraze_domain::dispatch::{BucketRange, Scope};
 use jraze_domain::ids::{AppId, NotificationId, WindowId};
 use jraze_providers::reason;
 use jraze_storage::dispatch::{ClaimedDevice, WindowState, Work};
+
+use crate::brakes::BRAKED;
 
 use super::*;
 
@@ -19,6 +21,8 @@ fn unit(attempt: u32, failing_for: Option<TimeDelta>) -> Unit {
         work: Work::Partition(BucketRange::ALL),
         attempt,
         failing_since: failing_for.map(|age| now() - age),
+        in_doubt: false,
+        via: None,
         next_sequence: 1,
         checkpoint: None,
         owner: "w".into(),
@@ -41,6 +45,7 @@ fn window(unit: &Unit, by: &[SendPlatform]) -> Window {
         sequence: 0,
         epoch: 1,
         state: WindowState::Claimed,
+        in_doubt: unit.in_doubt,
         devices,
         gone: Vec::new(),
         reasons: Vec::new(),
@@ -54,7 +59,6 @@ fn circumstances() -> Circumstances {
         now: now(),
         expires_at: None,
         chance: 0.5,
-        resending: false,
         on_ambiguous: Ambiguity::Resend,
     }
 }
@@ -68,7 +72,7 @@ fn requeued() -> Outcome {
 }
 
 fn no_answer() -> Outcome {
-    Outcome::new(Delivery::Deferred, reason::NO_ANSWER)
+    Outcome::new(Delivery::Unanswered, reason::NO_ANSWER)
 }
 
 /// What becomes of one FCM delivery.
@@ -85,12 +89,13 @@ fn each_answer_becomes_what_the_table_says() {
         expires_at: Some(now() + TimeDelta::milliseconds(500)),
         ..circumstances()
     };
-    let again = Circumstances {
-        resending: true,
-        ..circumstances()
+    let doubted = |attempt| Unit {
+        in_doubt: true,
+        ..unit(attempt, None)
     };
     let skipped = Outcome::new(Delivery::Skipped, "");
     let canceled = Outcome::new(Delivery::Canceled, "");
+    let refused = Outcome::new(Delivery::Unregistered, "UNREGISTERED");
     let table = [
         (
             "accepted stays",
@@ -139,23 +144,33 @@ fn each_answer_becomes_what_the_table_says() {
         ),
         (
             "gone before it was resent is unknown",
-            one(&unit(1, None), &skipped, again),
+            one(&doubted(1), &skipped, circumstances()),
             Delivery::Unknown,
         ),
         (
             "canceled before it was resent too",
-            one(&unit(1, None), &canceled, again),
+            one(&doubted(1), &canceled, circumstances()),
             Delivery::Unknown,
         ),
         (
             "resent and accepted is accepted",
-            one(&unit(1, None), &Outcome::accepted(), again),
+            one(&doubted(1), &Outcome::accepted(), circumstances()),
             Delivery::Accepted,
         ),
         (
             "resent and given up is unknown",
-            one(&unit(6, None), &deferred(), again),
+            one(&doubted(6), &deferred(), circumstances()),
             Delivery::Unknown,
+        ),
+        (
+            "refused the second time says nothing of the first",
+            one(&doubted(2), &refused, circumstances()),
+            Delivery::Unknown,
+        ),
+        (
+            "in doubt, it is still tried again",
+            one(&doubted(2), &deferred(), circumstances()),
+            Delivery::Deferred,
         ),
     ];
     for (rule, found, expected) in table {
@@ -310,7 +325,7 @@ fn when_nobody_can_know_and_nobody_shall_get_it_twice_it_is_unknown_at_once() {
     };
     assert_eq!(
         one(&unit(1, None), &no_answer(), circumstances()),
-        Delivery::Deferred
+        Delivery::Unanswered
     );
     assert_eq!(one(&unit(1, None), &no_answer(), skip), Delivery::Unknown);
     assert_eq!(
@@ -327,10 +342,10 @@ fn when_nobody_can_know_and_nobody_shall_get_it_twice_it_is_unknown_at_once() {
 
 #[test]
 fn what_a_brake_stopped_waits_for_the_campaign_however_long_that_takes() {
-    let braked = Outcome::new(Delivery::Requeued, BRAKED);
+    let braked = Outcome::new(Delivery::Held, BRAKED);
     let late = unit(1, Some(TimeDelta::hours(5)));
     assert_eq!(one(&late, &requeued(), circumstances()), Delivery::Refused);
-    assert_eq!(one(&late, &braked, circumstances()), Delivery::Requeued);
+    assert_eq!(one(&late, &braked, circumstances()), Delivery::Held);
 
     let fresh = unit(1, None);
     let mut window = window(&fresh, &[SendPlatform::Apns, SendPlatform::Apns]);
@@ -368,4 +383,44 @@ fn what_a_brake_stopped_waits_for_the_campaign_however_long_that_takes() {
         [(1, 1, false, true), (1, 1, true, false)],
         "the braked one has not failed, and goes as soon as the campaign does"
     );
+}
+
+#[test]
+fn doubt_goes_on_from_retry_to_retry_and_only_to_those_it_is_about() {
+    let policy = RetryPolicy::default();
+    let first = unit(1, None);
+    let mut window = window(&first, &[SendPlatform::Fcm; 3]);
+    let outcomes = [&no_answer(), &deferred(), &requeued()];
+    judge(&policy, &first, &mut window, &outcomes, circumstances());
+    let told = |retries: Vec<Retry>| {
+        let mut told: Vec<_> = retries
+            .iter()
+            .map(|retry| (retry.devices[0].0, retry.attempt, retry.in_doubt))
+            .collect();
+        told.sort_unstable();
+        told
+    };
+    let fresh = retries(&policy, &first, &window, Some(&outcomes), now(), 0.5);
+    assert_eq!(told(fresh), [(1, 2, true), (2, 2, false), (3, 1, false)]);
+
+    window.in_doubt = true;
+    let taken_over = retries(&policy, &first, &window, Some(&outcomes), now(), 0.5);
+    assert_eq!(told(taken_over), [(1, 2, true), (2, 2, true), (3, 1, true)]);
+}
+
+#[test]
+fn whoever_finds_a_record_writes_the_same_retries() {
+    let policy = RetryPolicy::default();
+    let first = unit(1, None);
+    let mut window = window(&first, &[SendPlatform::Fcm; 4]);
+    let braked = Outcome::new(Delivery::Held, BRAKED);
+    let outcomes = [&braked, &requeued(), &deferred(), &no_answer()];
+    judge(&policy, &first, &mut window, &outcomes, circumstances());
+    let told = |outcomes| {
+        retries(&policy, &first, &window, outcomes, now(), 0.5)
+            .into_iter()
+            .map(|retry| (retry.id, retry.devices, retry.attempt, retry.in_doubt, retry.via))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(Some(&outcomes)), told(None));
 }

@@ -10,16 +10,16 @@ use futures_util::stream::FuturesUnordered;
 use jraze_domain::device::SendPlatform;
 use jraze_domain::dispatch::{Delivery, DeviceEffect, Outcome, Scope};
 use jraze_domain::ids::{AppId, DeviceId};
-use jraze_providers::{is_ambiguous, pressure};
+use jraze_providers::pressure;
 use jraze_runtime::clock::Clock;
 use jraze_storage::audience_stream::Target;
 use jraze_storage::devices::token_hash;
-use jraze_storage::dispatch::GoneToken;
+use jraze_storage::dispatch::{GoneToken, Via};
 use tokio::time::Instant;
 
 use crate::brakes::BRAKED;
 use crate::campaigns::{Campaign, Run};
-use crate::gates::Gates;
+use crate::gates::{Gated, Gates};
 use crate::lease::KeptLease;
 use crate::pace::Lane;
 use crate::ports::{Provider as _, Providers as _, World};
@@ -92,9 +92,19 @@ impl<W: World> Sender<W> {
         let now = Instant::now();
         let credentials = self.lanes.keys().filter(|(owner, _)| *owner == app);
         let waits: Option<Vec<Duration>> = credentials
-            .map(|credential| self.gates.closed_for(*credential, now))
+            .map(|(app, by)| self.gates.closed_for(Gated::all(*app, *by), now))
             .collect();
         waits?.into_iter().min()
+    }
+
+    /// How long nothing can be sent this way.
+    pub(crate) fn held_for_via(&self, app: AppId, via: Via) -> Option<Duration> {
+        let gated = Gated {
+            app,
+            by: via.by,
+            on: via.on,
+        };
+        self.gates.closed_for(gated, Instant::now())
     }
 
     /// The answers of a window that is not sent again though nobody knows whether it was sent.
@@ -204,13 +214,12 @@ impl<W: World> Sender<W> {
             return Some(Outcome::new(Delivery::Expired, ""));
         }
         if campaign.brakes.tripped().is_some() {
-            return Some(Outcome::new(Delivery::Requeued, BRAKED));
+            return Some(Outcome::new(Delivery::Held, BRAKED));
         }
         if !lease.is_safe() {
             return Some(Outcome::new(Delivery::Requeued, "lease near its end"));
         }
-        let credential = (campaign.notification.app, target.send_platform);
-        let wait = self.gates.closed_for(credential, Instant::now())?;
+        let wait = self.gates.closed_for(gated(campaign, target), Instant::now())?;
         Some(Outcome::new(Delivery::Requeued, "credential held").with_hold(Scope::Delivery, Some(wait)))
     }
 
@@ -229,25 +238,41 @@ impl<W: World> Sender<W> {
         let outcome = provider.send_while(message, &target.token, &wanted).await;
         if outcome.delivery.is_transient() && campaign.run() == Run::Over {
             // There will be no later try.
-            let last = if is_ambiguous(&outcome) {
-                Delivery::Unknown
-            } else {
-                Delivery::Canceled
+            return match outcome.delivery {
+                Delivery::Unanswered => Outcome::new(Delivery::Unknown, outcome.reason.as_str()),
+                _ => Outcome::new(Delivery::Canceled, ""),
             };
-            return Outcome::new(last, "");
         }
+        self.learn(gated(campaign, target), &outcome);
+        outcome
+    }
+
+    /// Closes and opens gates by what a provider said.
+    fn learn(&self, at: Gated, outcome: &Outcome) {
+        let now = Instant::now();
         match outcome.hold {
             // A host that cannot be reached is left alone like a credential that is refused.
             Some(hold)
                 if hold.scope == Scope::Credential
                     || (hold.scope == Scope::Connection && hold.wait.is_some()) =>
             {
-                self.gates.close(credential, hold.wait, Instant::now());
+                let all = Gated::all(at.app, at.by);
+                self.gates.close(all, hold.wait, outcome.reason.as_str(), now);
             }
-            _ if outcome.delivery == Delivery::Accepted => self.gates.open(credential, Instant::now()),
+            Some(hold) if hold.scope == Scope::Platform => {
+                self.gates.close(at, hold.wait, outcome.reason.as_str(), now);
+            }
+            _ if outcome.delivery == Delivery::Accepted => self.gates.open(at, now),
             _ => {}
         }
-        outcome
+    }
+}
+
+fn gated<W: World>(campaign: &Campaign<W>, target: &Target) -> Gated {
+    Gated {
+        app: campaign.notification.app,
+        by: target.send_platform,
+        on: Some(target.device_platform),
     }
 }
 

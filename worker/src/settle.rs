@@ -64,15 +64,13 @@ impl Chance {
 const AGAIN: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 
 impl<W: World> Settler<W> {
-    /// Records what the answers say about a claimed window, and settles it. `resending` for a window whose
-    /// first holder died with it in flight.
+    /// Records what the answers say about a claimed window, and settles it.
     pub(crate) async fn finish(
         &self,
         campaign: &Campaign<W>,
         unit: &Unit,
         mut window: Window,
         answers: &[Answer],
-        resending: bool,
         lease: &KeptLease,
     ) -> Result<(), StepError> {
         let outcomes: Vec<&Outcome> = answers.iter().map(|answer| &answer.outcome).collect();
@@ -80,7 +78,6 @@ impl<W: World> Settler<W> {
             now: self.clock.now(),
             expires_at: campaign.notification.draft.expires_at,
             chance: self.chance.draw(),
-            resending,
             on_ambiguous: campaign.notification.draft.on_ambiguous,
         };
         judge::judge(&self.retry, unit, &mut window, &outcomes, at);

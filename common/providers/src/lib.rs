@@ -48,5 +48,5 @@ pub use self::{
     provider::{Environment, PayloadError, Prepared, Provider},
     retry_after::retry_after,
     set::ProviderSet,
-    verdict::{Remedy, Verdict, is_ambiguous, reason},
+    verdict::{Remedy, Verdict, reason},
 };

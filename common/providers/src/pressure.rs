@@ -28,10 +28,10 @@ const ONE_REQUEST: [&str; 4] = ["INTERNAL", "InternalServerError", "UNSPECIFIED_
 pub fn pressure(outcome: &Outcome) -> Pressure {
     let word = outcome.reason.as_str();
     match (outcome.delivery, outcome.hold.map(|hold| hold.scope)) {
-        (Delivery::Deferred, _) if word == reason::NO_ANSWER => Pressure::Overloaded,
+        (Delivery::Unanswered, _) if word == reason::NO_ANSWER => Pressure::Overloaded,
         (Delivery::Deferred, Some(Scope::Credential)) => Pressure::OverQuota,
         (Delivery::Deferred, Some(Scope::Delivery)) if !ONE_REQUEST.contains(&word) => Pressure::Overloaded,
-        (Delivery::Deferred | Delivery::Requeued, _) => Pressure::Unrelated,
+        (Delivery::Deferred | Delivery::Unanswered | Delivery::Requeued, _) => Pressure::Unrelated,
         // Our own words are spoken without asking the provider.
         _ if word.starts_with("jraze:") => Pressure::Unrelated,
         (
@@ -76,7 +76,7 @@ mod tests {
                 "{word}"
             );
         }
-        let silence = Outcome::new(Delivery::Deferred, reason::NO_ANSWER);
+        let silence = Outcome::new(Delivery::Unanswered, reason::NO_ANSWER);
         assert_eq!(pressure(&silence), Pressure::Overloaded);
     }
 
@@ -98,7 +98,7 @@ mod tests {
             deferred("INTERNAL", Scope::Delivery),
             deferred("InternalServerError", Scope::Delivery),
             deferred("Shutdown", Scope::Connection),
-            Outcome::new(Delivery::Deferred, reason::CONNECTION_LOST),
+            Outcome::new(Delivery::Unanswered, reason::CONNECTION_LOST),
             Outcome::new(Delivery::Requeued, reason::NO_FREE_STREAM),
             Outcome::new(Delivery::TokenRefused, reason::MALFORMED_TOKEN),
             Outcome::new(Delivery::Requeued, "UNAUTHENTICATED").with_hold(Scope::Credential, None),

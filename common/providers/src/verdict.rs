@@ -57,26 +57,14 @@ pub mod reason {
     pub const WRONG_PROVIDER: &str = "jraze:wrong_provider";
 }
 
-/// True when nobody can know whether the push was delivered: it was written, and no answer came.
-///
-/// Such an outcome is [`Delivery::Deferred`], right for the policy that sends again under the same
-/// collapse identity. A policy that never risks a second send records [`Delivery::Unknown`] instead.
-pub fn is_ambiguous(outcome: &Outcome) -> bool {
-    outcome.delivery == Delivery::Deferred
-        && matches!(
-            outcome.reason.as_str(),
-            reason::NO_ANSWER | reason::CONNECTION_LOST
-        )
-}
-
 /// The transport's rows of the table: a request without an answer.
 pub(crate) fn of_transport(error: &TransportError) -> Outcome {
     match error {
         TransportError::Ambiguous(Ambiguous::Timeout(_)) => {
-            Outcome::new(Delivery::Deferred, reason::NO_ANSWER)
+            Outcome::new(Delivery::Unanswered, reason::NO_ANSWER)
         }
         TransportError::Ambiguous(Ambiguous::Reset(_) | Ambiguous::Lost(_)) => {
-            Outcome::new(Delivery::Deferred, reason::CONNECTION_LOST)
+            Outcome::new(Delivery::Unanswered, reason::CONNECTION_LOST)
         }
         TransportError::NotSent { cause, retry_in } => of_not_sent(cause, *retry_in),
     }
@@ -113,15 +101,14 @@ mod tests {
     use crate::transport::ConnectError;
 
     #[test]
-    fn only_a_written_request_without_answer_is_ambiguous() {
+    fn only_a_written_request_may_be_unanswered() {
         let timeout = TransportError::Ambiguous(Ambiguous::Timeout(Duration::from_secs(10)));
-        assert!(is_ambiguous(&of_transport(&timeout)));
+        assert_eq!(of_transport(&timeout).delivery, Delivery::Unanswered);
         let full = TransportError::NotSent {
             cause: NotSent::NoFreeStream(Duration::ZERO),
             retry_in: None,
         };
-        assert!(!is_ambiguous(&of_transport(&full)));
-        assert!(!is_ambiguous(&Outcome::new(Delivery::Deferred, "UNAVAILABLE")));
+        assert_eq!(of_transport(&full).delivery, Delivery::Requeued);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use jraze_domain::dispatch::{Brake, BucketRange, Delivery, Reason, Tripped, part
 use jraze_domain::ids::{AppId, DeviceId, NotificationId, UnitId};
 use jraze_storage::ObjectId;
 use jraze_storage::dispatch::{
-    Advance, Answered, ClaimedDevice, Fenced, GoneToken, Retry, Unit, Units, Window, WindowState, Windows,
-    Work,
+    Advance, Answered, ClaimedDevice, Fenced, GoneToken, Retry, Unit, Units, Via, Window, WindowState,
+    Windows, Work,
 };
 use jraze_storage::test_util::TestDatabase;
 
@@ -253,6 +253,11 @@ async fn a_settled_window_is_counted_until_it_is_folded() {
     assert!(!fixture.windows.any_settled(CAMPAIGN).await.expect("answers"));
 }
 
+const VIA: Via = Via {
+    by: SendPlatform::Fcm,
+    on: Some(DevicePlatform::Ios),
+};
+
 #[tokio::test]
 async fn a_retry_waits_for_its_time_and_is_written_once() {
     let fixture = Fixture::with_one_partition().await;
@@ -265,6 +270,8 @@ async fn a_retry_waits_for_its_time_and_is_written_once() {
         devices: vec![DeviceId(2)],
         attempt,
         failing_since: Some(past),
+        in_doubt: true,
+        via: VIA,
         not_before,
     };
     fixture
@@ -281,6 +288,9 @@ async fn a_retry_waits_for_its_time_and_is_written_once() {
     let due = fixture.acquire("b", LONG).await.expect("due");
     assert_eq!(due.work, Work::Retry(vec![DeviceId(2)]));
     assert_eq!((due.attempt, due.failing_since), (3, Some(past)));
+    assert_eq!((due.in_doubt, due.via), (true, Some(VIA)));
+    let again = fixture.claim(&due, 0, &[2]).await.expect("held");
+    assert!(again.in_doubt, "so are the windows of a retry in doubt");
     fixture
         .units
         .add_retry(&unit, &retry(3, past))
@@ -314,12 +324,34 @@ async fn a_step_whose_answer_was_lost_can_be_taken_again() {
 async fn ending_a_stopped_campaign_fences_a_holder_that_is_about_to_claim() {
     let fixture = Fixture::with_one_partition().await;
     let unit = fixture.acquire("a", LONG).await.expect("free");
-    fixture.units.abandon_unclaimed(CAMPAIGN).await.expect("answers");
+    fixture.units.wind_up(CAMPAIGN).await.expect("answers");
     assert!(!fixture.units.any_open(CAMPAIGN).await.expect("answers"));
     assert!(
         fixture.claim(&unit, 0, &[1]).await.is_err(),
         "nothing of it may be sent any more"
     );
+}
+
+#[tokio::test]
+async fn ending_a_stopped_campaign_makes_its_retries_due_because_each_device_has_to_come_out() {
+    let fixture = Fixture::with_one_partition().await;
+    let unit = fixture.acquire("a", LONG).await.expect("free");
+    let window = fixture.claim(&unit, 0, &[1]).await.expect("held");
+    let retry = Retry {
+        id: UnitId::retry(CAMPAIGN, &window.id, "later"),
+        devices: vec![DeviceId(1)],
+        attempt: 2,
+        failing_since: None,
+        in_doubt: true,
+        via: VIA,
+        not_before: DateTime::from_timestamp(4_000_000_000, 0).expect("in range"),
+    };
+    fixture.units.add_retry(&unit, &retry).await.expect("answers");
+    fixture.units.finish(&unit).await.expect("answers").expect("held");
+    assert_eq!(fixture.acquire("b", LONG).await, None, "it is not due");
+    fixture.units.wind_up(CAMPAIGN).await.expect("answers");
+    let due = fixture.acquire("b", LONG).await.expect("due");
+    assert_eq!((due.id, due.in_doubt), (retry.id, true));
 }
 
 #[tokio::test]

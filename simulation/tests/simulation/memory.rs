@@ -56,6 +56,8 @@ impl Memory {
                 work: Work::Retry(retry.devices.clone()),
                 attempt: retry.attempt,
                 failing_since: retry.failing_since,
+                in_doubt: retry.in_doubt,
+                via: Some(retry.via),
                 ..free(source.app, source.notification)
             },
             retry.not_before,
@@ -136,12 +138,14 @@ impl Memory {
             .any(|row| row.unit.notification == notification && !row.done)
     }
 
-    pub(crate) fn abandon_unclaimed(&mut self, notification: NotificationId) {
-        for row in self.units.values_mut() {
-            if row.unit.notification == notification && !row.done && row.unit.next_sequence == 0 {
+    pub(crate) fn wind_up(&mut self, notification: NotificationId) {
+        let open = self.units.values_mut();
+        for row in open.filter(|row| row.unit.notification == notification && !row.done) {
+            if row.unit.next_sequence == 0 && matches!(row.unit.work, Work::Partition(_)) {
                 row.done = true;
                 row.unit.epoch += 1;
             }
+            row.not_before = DateTime::UNIX_EPOCH;
         }
     }
 
@@ -265,6 +269,8 @@ fn free(app: AppId, notification: NotificationId) -> Unit {
         work: Work::Retry(Vec::new()),
         attempt: 1,
         failing_since: None,
+        in_doubt: false,
+        via: None,
         next_sequence: 0,
         checkpoint: None::<ObjectId>,
         owner: String::new(),
@@ -283,6 +289,7 @@ pub(crate) fn fresh(
         sequence,
         epoch: unit.epoch,
         state: WindowState::Claimed,
+        in_doubt: unit.in_doubt,
         devices,
         gone: Vec::new(),
         reasons: Vec::new(),

@@ -90,25 +90,14 @@ fn of_device(
         "counted as accepted and not taken",
     );
     let counted = accepted || outcomes.contains(&Delivery::Unknown);
-    let in_doubt = ledger.unanswered + ledger.takeovers > 0;
     rule(
-        ledger.accepted == 0 || counted || in_doubt,
+        ledger.accepted == 0 || counted,
         "taken and counted as something else",
     );
-}
-
-/// Devices of the known gap: taken once without an answer, tried again, and the last try came to something
-/// that is not "unknown", or was never made because the campaign had been canceled.
-pub(crate) fn forgotten(state: &State) -> u32 {
-    let finals = finals(state, &mut Vec::new());
-    let mut forgotten = 0;
-    for (id, ledger) in &state.ledger {
-        let counted = finals.get(id).is_some_and(|outcomes| {
-            outcomes.contains(&Delivery::Accepted) || outcomes.contains(&Delivery::Unknown)
-        });
-        forgotten += u32::from(ledger.accepted > 0 && !counted);
-    }
-    forgotten
+    rule(
+        ledger.left == 0 || outcomes.len() == 1,
+        "sent to and counted as nothing",
+    );
 }
 
 fn counts(state: &State, finals: &BTreeMap<DeviceId, Vec<Delivery>>, broken: &mut Vec<String>) {

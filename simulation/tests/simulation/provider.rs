@@ -80,7 +80,7 @@ impl Provider for SimProvider {
             // The worker may be gone.
             let _ = answer.send(outcome);
         });
-        let lost = Outcome::new(Delivery::Deferred, reason::CONNECTION_LOST);
+        let lost = Outcome::new(Delivery::Unanswered, reason::CONNECTION_LOST);
         waiting.await.unwrap_or(lost)
     }
 }
@@ -130,7 +130,7 @@ fn arrive(state: &mut State, device: DeviceId, message: String) -> Outcome {
     if silence && state.rng.random_bool(0.4) {
         // Not even taken.
         state.of_device(device).unanswered += 1;
-        return Outcome::new(Delivery::Deferred, reason::CONNECTION_LOST);
+        return Outcome::new(Delivery::Unanswered, reason::CONNECTION_LOST);
     }
     let outcome = match nature {
         Nature::Alive => {
@@ -151,7 +151,7 @@ fn arrive(state: &mut State, device: DeviceId, message: String) -> Outcome {
         } else {
             reason::CONNECTION_LOST
         };
-        return Outcome::new(Delivery::Deferred, why);
+        return Outcome::new(Delivery::Unanswered, why);
     }
     outcome
 }

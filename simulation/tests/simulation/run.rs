@@ -30,8 +30,6 @@ pub(crate) struct Report {
     pub(crate) trace: Vec<String>,
     pub(crate) sends: u32,
     pub(crate) repeats: u32,
-    /// See [`oracle::forgotten`].
-    pub(crate) forgotten: u32,
 }
 
 /// Runs the history of a seed.
@@ -109,7 +107,6 @@ async fn simulate(scenario: Scenario, keep_trace: bool) -> Report {
             trace: state.trace.lines().to_vec(),
             sends,
             repeats,
-            forgotten: oracle::forgotten(state),
         }
     })
 }
@@ -244,7 +241,7 @@ async fn keep_counting(shared: Shared) {
         let stopped = shared.with(|state| {
             let stopped = state.notification.status == Status::Canceled;
             if stopped {
-                state.memory.abandon_unclaimed(crate::state::CAMPAIGN);
+                state.memory.wind_up(crate::state::CAMPAIGN);
             }
             stopped
         });

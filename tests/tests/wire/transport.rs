@@ -12,7 +12,7 @@ use jraze_domain::{
     device::SendPlatform,
     dispatch::{Delivery, Outcome, Scope},
 };
-use jraze_providers::{CredentialSettings, Provider, is_ambiguous, reason, transport::TransportSettings};
+use jraze_providers::{CredentialSettings, Provider, reason, transport::TransportSettings};
 use serde_json::{Value, json};
 
 use super::rig::{self, APNS_TOKEN, APP, FCM_TOKEN, Rig, millis};
@@ -235,10 +235,9 @@ async fn a_reset_that_promises_nothing_is_ambiguous_and_not_sent_again() {
         let outcome = rig.send_fcm(FCM_TOKEN).await;
         assert_eq!(
             outcome,
-            Outcome::new(Delivery::Deferred, reason::CONNECTION_LOST),
+            Outcome::new(Delivery::Unanswered, reason::CONNECTION_LOST),
             "{code}"
         );
-        assert!(is_ambiguous(&outcome));
     }
     assert_eq!(rig.ledger().await.len(), 3);
 }
@@ -248,7 +247,7 @@ async fn a_connection_cut_after_the_request_is_ambiguous_and_replaced() {
     let rig = Rig::start().await;
     rig.script(json!([{"times": 1, "answer": "close"}])).await;
     let outcome = rig.send_apns(APNS_TOKEN).await;
-    assert!(is_ambiguous(&outcome), "{outcome:?}");
+    assert_eq!(outcome.delivery, Delivery::Unanswered, "{outcome:?}");
     assert_eq!(rig.ledger().await.len(), 1, "not sent again");
     assert_eq!(rig.send_apns(APNS_TOKEN).await, Outcome::accepted());
     assert_eq!(rig.apns().stats().opened, 2);
@@ -260,8 +259,7 @@ async fn no_answer_in_time_is_ambiguous_and_not_sent_again() {
     rig.script(json!([{"times": 1, "answer": "stall"}])).await;
     let started = Instant::now();
     let outcome = rig.send_fcm(FCM_TOKEN).await;
-    assert_eq!(outcome, Outcome::new(Delivery::Deferred, reason::NO_ANSWER));
-    assert!(is_ambiguous(&outcome));
+    assert_eq!(outcome, Outcome::new(Delivery::Unanswered, reason::NO_ANSWER));
     assert!(
         (300..900).contains(&started.elapsed().as_millis()),
         "{:?}",
@@ -278,7 +276,7 @@ async fn a_stalled_send_holds_up_nobody_else() {
     rig.script(json!([{"token": "stuck", "answer": "stall"}])).await;
     let tokens = std::iter::once("stuck".to_owned()).chain(fcm_tokens(300));
     let outcomes = send_many(&rig, rig.fcm(), tokens).await;
-    assert!(is_ambiguous(&outcomes[0]));
+    assert_eq!(outcomes[0].delivery, Delivery::Unanswered);
     all_accepted(&outcomes[1..]);
     let stats = rig.fcm().stats();
     assert_eq!(
@@ -301,12 +299,13 @@ async fn no_free_stream_in_time_costs_no_attempt() {
     let outcomes = send_many(&rig, rig.apns(), apns_tokens(3)).await;
     let waiting = Outcome::new(Delivery::Requeued, reason::NO_FREE_STREAM).with_hold(Scope::Connection, None);
     // What was written is ambiguous; what never got a stream certainly did not go out.
-    let sent = outcomes.iter().filter(|outcome| is_ambiguous(outcome)).count();
+    let is_written = |outcome: &&Outcome| outcome.delivery == Delivery::Unanswered;
+    let sent = outcomes.iter().filter(is_written).count();
     assert_eq!(rig.ledger().await.len(), sent);
     assert!(
         outcomes
             .iter()
-            .all(|outcome| is_ambiguous(outcome) || *outcome == waiting),
+            .all(|outcome| is_written(&outcome) || *outcome == waiting),
         "{outcomes:?}"
     );
     assert!(outcomes.contains(&waiting));
@@ -362,7 +361,7 @@ async fn an_accepted_push_whose_answer_is_lost_is_ambiguous() {
     let rig = Rig::start().await;
     rig.answer(json!("lost")).await;
     let outcome = rig.send_fcm(FCM_TOKEN).await;
-    assert!(is_ambiguous(&outcome), "{outcome:?}");
+    assert_eq!(outcome.delivery, Delivery::Unanswered, "{outcome:?}");
     assert_eq!(rig.ledger().await.len(), 1, "not sent again");
 }
 
@@ -380,7 +379,6 @@ async fn a_body_that_trickles_is_cut_when_time_is_up_and_its_status_counts() {
             "{:?}",
             started.elapsed()
         );
-        assert!(!is_ambiguous(&outcome));
     }
 }
 

@@ -40,6 +40,11 @@ pub enum Delivery {
     Expired = 11,
     /// The notification was canceled before its turn.
     Canceled = 12,
+    /// The request left and no answer came: it may have been taken. Costs an attempt, like
+    /// [`Delivery::Deferred`]; from here on the device is in doubt.
+    Unanswered = 13,
+    /// A brake stopped the campaign before its turn (`super::brake`): it waits for a person.
+    Held = 14,
 }
 
 impl Delivery {
@@ -64,13 +69,29 @@ impl Delivery {
             10 => Delivery::Skipped,
             11 => Delivery::Expired,
             12 => Delivery::Canceled,
+            13 => Delivery::Unanswered,
+            14 => Delivery::Held,
             _ => return None,
         })
     }
 
     /// Carried on by a retry unit rather than counted.
     pub fn is_transient(self) -> bool {
-        matches!(self, Delivery::Deferred | Delivery::Requeued)
+        matches!(
+            self,
+            Delivery::Deferred | Delivery::Unanswered | Delivery::Requeued | Delivery::Held
+        )
+    }
+
+    /// What a device in doubt comes to: an earlier request about it may have been taken, so whatever ends it
+    /// now other than being accepted says nothing about that one.
+    #[must_use]
+    pub fn in_doubt(self) -> Delivery {
+        if self.is_transient() || self == Delivery::Accepted {
+            self
+        } else {
+            Delivery::Unknown
+        }
     }
 }
 
@@ -208,7 +229,7 @@ mod tests {
             if let Some(result) = Delivery::from_byte(byte) {
                 assert_eq!(result.byte(), byte);
             } else {
-                assert!(byte > 12);
+                assert!(byte > 14);
             }
         }
     }

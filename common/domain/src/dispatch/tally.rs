@@ -59,7 +59,11 @@ impl Tally {
             Delivery::Skipped => self.skipped += 1,
             Delivery::Expired => self.expired += 1,
             Delivery::Canceled => self.canceled += 1,
-            Delivery::InFlight | Delivery::Deferred | Delivery::Requeued => {}
+            Delivery::InFlight
+            | Delivery::Deferred
+            | Delivery::Unanswered
+            | Delivery::Requeued
+            | Delivery::Held => {}
         }
     }
 

@@ -8,7 +8,7 @@ use http::{
     uri::{self, Authority, PathAndQuery, Scheme},
 };
 use jraze_domain::{
-    device::PushToken,
+    device::{PushToken, SendPlatform},
     dispatch::{Delivery, DeviceEffect, Outcome},
     message::Push,
 };
@@ -28,9 +28,6 @@ use crate::{
     transport::{Answer, Endpoint, EndpointSettings, Pool, PoolStats},
     verdict::{Remedy, Verdict, chain, of_transport, reason},
 };
-
-/// The longest device token, in hex digits. Apple says only that the length varies.
-const MAX_TOKEN_DIGITS: usize = 400;
 
 /// Sends with one signing key of an Apple team.
 #[derive(Debug)]
@@ -101,7 +98,7 @@ impl Client {
         wanted: &(dyn Fn() -> bool + Sync),
     ) -> Outcome {
         let deadline = Instant::now() + 2 * self.timeout;
-        let Some(uri) = self.uri(token.as_str()) else {
+        let Some(uri) = self.uri(token) else {
             return Outcome::new(Delivery::TokenRefused, reason::MALFORMED_TOKEN)
                 .with_device(DeviceEffect::Doubtful);
         };
@@ -171,13 +168,10 @@ impl Client {
     }
 
     /// The address of a device; `None` when the token cannot be one.
-    fn uri(&self, token: &str) -> Option<Uri> {
-        let digits = token.len();
-        let even = (2..=MAX_TOKEN_DIGITS).contains(&digits) && digits.is_multiple_of(2);
-        if !even || !token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        let mut path = Vec::with_capacity("/3/device/".len() + digits);
+    fn uri(&self, token: &PushToken) -> Option<Uri> {
+        token.suits(SendPlatform::Apns).ok()?;
+        let token = token.as_str();
+        let mut path = Vec::with_capacity("/3/device/".len() + token.len());
         path.extend_from_slice(b"/3/device/");
         path.extend(token.bytes().map(|byte| byte.to_ascii_lowercase()));
         let mut parts = uri::Parts::default();

@@ -30,6 +30,7 @@ use crate::{
 pub struct Client {
     tokens: AccessTokens,
     pool: Pool,
+    project: String,
     uri: Uri,
     timeout: Duration,
     clock: Arc<dyn Clock>,
@@ -85,10 +86,16 @@ impl Client {
         Ok(Self {
             tokens,
             pool,
+            project,
             uri,
             timeout,
             clock: Arc::clone(&environment.clock),
         })
+    }
+
+    /// The id of the Firebase project.
+    pub fn project(&self) -> &str {
+        &self.project
     }
 
     /// Maps a message for devices of `platform` and checks its size.

@@ -24,7 +24,7 @@ mod window_document;
 mod windows;
 
 pub use gone::{Answered, DeadOf};
-pub use units::{Advance, Fenced, Retry, Unit, Units, Work};
+pub use units::{Advance, Fenced, Retry, Unit, Units, Via, Work};
 pub use windows::{ClaimedDevice, GoneToken, Settled, Window, WindowState, Windows};
 
 pub(crate) use units::COLLECTION as UNITS;

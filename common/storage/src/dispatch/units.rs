@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
+use jraze_domain::device::{DevicePlatform, SendPlatform};
 use jraze_domain::dispatch::BucketRange;
 use jraze_domain::ids::{AppId, DeviceId, NotificationId, UnitId};
 use mongodb::Collection;
@@ -52,6 +53,10 @@ pub struct Unit {
     pub attempt: u32,
     /// For a retry: when its deliveries failed for the first time.
     pub failing_since: Option<DateTime<Utc>>,
+    /// For a retry: an earlier request about each of its devices may have been taken.
+    pub in_doubt: bool,
+    /// For a retry: what its devices are reached through, as far as they have it in common.
+    pub via: Option<Via>,
     /// The sequence of the next window.
     pub next_sequence: u32,
     /// The storage id of the last device claimed so far.
@@ -60,6 +65,15 @@ pub struct Unit {
     pub owner: String,
     /// The fencing token: grows with every lease.
     pub epoch: i64,
+}
+
+/// A way to devices that may be closed as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Via {
+    /// Who sends.
+    pub by: SendPlatform,
+    /// To what, where that matters: a provider may refuse a credential for one device platform only.
+    pub on: Option<DevicePlatform>,
 }
 
 /// What a window leaves to a later unit.
@@ -73,6 +87,10 @@ pub struct Retry {
     pub attempt: u32,
     /// When the first attempt failed, if one was made and failed.
     pub failing_since: Option<DateTime<Utc>>,
+    /// Whether an earlier request about each of the devices may have been taken.
+    pub in_doubt: bool,
+    /// What the devices are reached through.
+    pub via: Via,
     /// When to try.
     pub not_before: DateTime<Utc>,
 }
@@ -100,6 +118,10 @@ struct UnitDocument {
     attempt: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failing_since: Option<bson::DateTime>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    in_doubt: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    via: Option<ViaDocument>,
     not_before: bson::DateTime,
     next_sequence: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,6 +133,35 @@ struct UnitDocument {
 struct RangeDocument {
     first: i32,
     last: i32,
+}
+
+/// The numbers of [`Via`].
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct ViaDocument {
+    by: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    on: Option<i64>,
+}
+
+impl From<Via> for ViaDocument {
+    fn from(via: Via) -> Self {
+        Self {
+            by: via.by.number().into(),
+            on: via.on.map(|on| on.number().into()),
+        }
+    }
+}
+
+impl ViaDocument {
+    fn read(self) -> Option<Via> {
+        Some(Via {
+            by: SendPlatform::from_number(self.by)?,
+            on: match self.on {
+                Some(on) => Some(DevicePlatform::from_number(on)?),
+                None => None,
+            },
+        })
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -158,6 +209,8 @@ impl Units {
                 state: READY.to_owned(),
                 attempt: 1,
                 failing_since: None,
+                in_doubt: false,
+                via: None,
                 not_before: EPOCH_START,
                 next_sequence: 0,
                 checkpoint: None,
@@ -181,6 +234,8 @@ impl Units {
             state: READY.to_owned(),
             attempt: i32::try_from(retry.attempt).unwrap_or(i32::MAX),
             failing_since: retry.failing_since.map(stored),
+            in_doubt: retry.in_doubt,
+            via: Some(retry.via.into()),
             not_before: stored(retry.not_before),
             next_sequence: 0,
             checkpoint: None,
@@ -290,15 +345,24 @@ impl Units {
         Ok(self.collection.find_one(open).await?.is_some())
     }
 
-    /// Ends the units of a stopped campaign that nobody ever claimed anything of.
+    /// Winds up a stopped campaign: partitions that nobody ever claimed anything of are done, and whatever
+    /// else is open is due now. The devices of a retry were claimed once, so each of them has to come out
+    /// as something; a worker says as what, and nothing is gained by waiting.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub async fn abandon_unclaimed(&self, notification: NotificationId) -> Result<(), StorageError> {
-        let unclaimed = doc! { "notification_id": notification.0, "state": READY, "next_sequence": 0 };
+    pub async fn wind_up(&self, notification: NotificationId) -> Result<(), StorageError> {
+        let open = doc! { "notification_id": notification.0, "state": READY };
+        let mut unclaimed = open.clone();
+        unclaimed.insert("buckets", doc! { "$exists": true });
+        unclaimed.insert("next_sequence", 0);
         // A holder that is about to claim is fenced by the epoch.
         let end = doc! { "$set": { "state": DONE }, "$inc": { "lease.epoch": 1_i64 } };
         self.collection.update_many(unclaimed, end).await?;
+        let mut waiting = open;
+        waiting.insert("not_before", doc! { "$gt": EPOCH_START });
+        let due = doc! { "$set": { "not_before": EPOCH_START } };
+        self.collection.update_many(waiting, due).await?;
         Ok(())
     }
 
@@ -388,6 +452,11 @@ impl UnitDocument {
             work,
             attempt: u32::try_from(self.attempt).map_err(|_| corrupt("attempt"))?,
             failing_since: self.failing_since.map(read),
+            in_doubt: self.in_doubt,
+            via: match self.via {
+                Some(via) => Some(via.read().ok_or_else(|| corrupt("via"))?),
+                None => None,
+            },
             next_sequence: u32::try_from(self.next_sequence).map_err(|_| corrupt("next_sequence"))?,
             checkpoint: self.checkpoint,
             owner: self.lease.owner,

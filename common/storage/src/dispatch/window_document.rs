@@ -34,6 +34,8 @@ pub(super) struct WindowDocument {
     pub(super) sequence: i32,
     pub(super) epoch: i64,
     pub(super) state: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) in_doubt: bool,
     pub(super) devices: Binary,
     /// Per device: the device's platform in the low four bits, the provider's in the high four.
     pub(super) platforms: Binary,
@@ -105,6 +107,7 @@ impl WindowDocument {
             sequence: i32::try_from(window.sequence).unwrap_or(i32::MAX),
             epoch: window.epoch,
             state: window.state.name().to_owned(),
+            in_doubt: window.in_doubt,
             devices: packing::binary(packing::pack_ids(&ids)),
             platforms: packing::binary(platforms),
             results: packing::binary(results),
@@ -139,6 +142,7 @@ impl WindowDocument {
                 .into_iter()
                 .find(|state| state.name() == self.state)
                 .ok_or_else(|| corrupt("state"))?,
+            in_doubt: self.in_doubt,
             devices: devices.ok_or_else(|| corrupt("results"))?,
             gone: self
                 .gone

@@ -70,6 +70,9 @@ pub struct Window {
     pub epoch: i64,
     /// How far it is.
     pub state: WindowState,
+    /// A request about each of its devices may have been taken before: they are of a retry in doubt, or an
+    /// earlier holder claimed the window and recorded nothing.
+    pub in_doubt: bool,
     /// Its devices.
     pub devices: Vec<ClaimedDevice>,
     /// Tokens of it that the provider declared dead.
@@ -164,6 +167,7 @@ impl Windows {
             sequence,
             epoch: unit.epoch,
             state: WindowState::Claimed,
+            in_doubt: unit.in_doubt,
             devices,
             gone: Vec::new(),
             reasons: Vec::new(),
@@ -231,6 +235,9 @@ impl Windows {
             let reasons: Vec<ReasonDocument> = window.reasons.iter().map(ReasonDocument::from).collect();
             let reasons = bson::serialize_to_bson(&reasons).map_err(StorageError::encode)?;
             set.insert("reasons", reasons);
+        }
+        if window.in_doubt {
+            set.insert("in_doubt", true);
         }
         if let Some(not_before) = window.not_before {
             set.insert("not_before", stored(not_before));
