@@ -80,6 +80,14 @@ bench: mongod ## Measure whole campaigns beside h2load (nghttp2-client); writes 
 	@BENCH_COMMIT=$$(git rev-parse --short HEAD) scripts/mongod run -- \
 	  target/release/jraze-bench campaign --devices $(DEVICES) --rounds $(ROUNDS) --latency-ms $(LATENCY_MS)
 
+# Parse Server at a million devices would take hours.
+.PHONY: bench-peers
+bench-peers: DEVICES = 10000
+bench-peers: mongod ## Measure Parse Server and client libraries on the same work (DEVICES=100000 too); writes docs/bench/
+	@command -v h2load >/dev/null || { echo "h2load is missing: install nghttp2-client"; exit 1; }
+	cargo build --release --locked --bin jraze --bin jraze-bench
+	@bench/peers/run --devices $(DEVICES) --rounds $(ROUNDS) $(ARGS)
+
 # Seconds that each fuzz target runs; `make test` gives each ten.
 SECONDS ?= 60
 
