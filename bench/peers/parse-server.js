@@ -2,8 +2,8 @@
 //
 //     node -r ./to-sandbox.js parse-server.js PORT BATCH_SIZE [seed]
 //
-// A batch size of 0 leaves Parse Server's own. With `seed` it first makes the work's devices its installations, and drops the
-// database at the end. Ends when its standard input does.
+// A batch size of 0 leaves Parse Server's own. With `seed` it first makes the work's devices its installations,
+// and drops the database at the end. Ends when its standard input does.
 'use strict';
 
 const crypto = require('crypto');
@@ -36,7 +36,11 @@ const fill = async (installations, url) => {
   const { _id, _created_at, _updated_at, ...body } = installation(first);
   const made = await fetch(`${url}/installations`, {
     method: 'POST',
-    headers: { 'X-Parse-Application-Id': 'bench', 'X-Parse-Master-Key': work.master_key, 'content-type': 'application/json' },
+    headers: {
+      'X-Parse-Application-Id': 'bench',
+      'X-Parse-Master-Key': work.master_key,
+      'content-type': 'application/json',
+    },
     body: JSON.stringify(body),
   });
   if (!made.ok) throw new Error(`the first installation was refused: ${await made.text()}`);
