@@ -30,6 +30,7 @@ fuzz_target!(|data: &[u8]| {
                 assert!((1..=256).contains(&change.external_id.as_str().len()));
                 assert!(change.properties.iter().count() <= 100);
                 let registration = change.registration.as_ref().expect("a line registers");
+                assert_eq!(registration.check(), Ok(()));
                 if let TokenChange::Set(token) = &registration.push_token {
                     assert!((1..=4_096).contains(&token.as_str().len()));
                 }

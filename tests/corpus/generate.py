@@ -176,6 +176,15 @@ def fields():
                 "https://user:pw@example.com/", "https://", "//x", "\u0000", "https://x/" + "a" * 3000, "intent://x#Intent;end"]:
         for field in ["image_url", "icon_url", "deep_link"]:
             case(f"{field}: {url[:30]!r}", "POST", "/notifications", text({"title": "t", "body": "b", field: url}))
+    told = {
+        "locale": ["de_CH", "de-" * 20, "-", "x-", "en-a-bbb-a-ccc", "i-nothing", "de\u0000-CH"],
+        "time_zone": ["CEST", "GMT+25", "Mars/Olympus", "Europe/../../etc/passwd", "/etc/localtime", "Europe/" + "a" * 50, "Europe/Zurich\n"],
+        "app_version": ["latest", "1.2.3.4.5", "9" * 60, "4.10.2 (812)", "1.-1", "${jndi:x}", "1.2.3-\u00e4"],
+        "push_token": ["5bfacad", "5b" * 201, "0x5bfacade", "5bfacade\r\n", "../../3/device/00", "{\"token\": 1}", "5bfacade?a=b"],
+    }
+    for field, values in told.items():
+        for value in values:
+            case(f"told {field}: {value[:20]!r}", "PUT", "/devices", text({"external_id": "odd", "send_platform": 2, field: value}))
     odd = ["", "\u0000", "\u202e\u200b", "\ud83d\udc4d" * 64, "a" * 257, "e\u0301" * 50, "\ufdfa" * 40, "../../etc", "<script>", "%00", "\r\nX: y"]
     for value in odd:
         for field in ["external_id", "push_token", "locale", "time_zone", "app_version"]:

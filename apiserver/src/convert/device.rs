@@ -37,7 +37,7 @@ pub(crate) fn registration(sent: DeviceUpsert) -> Result<Registration, ApiError>
             TokenChange::Set(PushToken::new(token).map_err(|fault| error::device("/push_token", fault))?)
         }
     };
-    Ok(Registration {
+    let registration = Registration {
         external_id,
         push_token,
         send_platform: sent.send_platform.map(send_platform),
@@ -45,7 +45,9 @@ pub(crate) fn registration(sent: DeviceUpsert) -> Result<Registration, ApiError>
         locale: short_text("/locale", sent.locale)?,
         time_zone: short_text("/time_zone", sent.time_zone)?,
         app_version: short_text("/app_version", sent.app_version)?,
-    })
+    };
+    registration.check().map_err(error::implausible)?;
+    Ok(registration)
 }
 
 fn short_text(pointer: &str, text: Option<String>) -> Result<Option<ShortText>, ApiError> {

@@ -2,7 +2,10 @@
 //! without it.
 
 use jraze_domain::{
-    audience::ConditionError, campaign::IllegalTransition, device::DeviceError, message::ContentError,
+    audience::ConditionError,
+    campaign::IllegalTransition,
+    device::{DeviceError, Implausible},
+    message::ContentError,
     property::PropertyError,
 };
 use jraze_openapi::dto::ApiError;
@@ -36,6 +39,7 @@ pub(crate) fn service(error: ServiceError) -> ApiError {
             "/properties",
             "the device holds all the properties it may: remove some before setting others",
         ),
+        ServiceError::Implausible(fault) => implausible(fault),
     }
 }
 
@@ -88,6 +92,10 @@ pub(crate) fn property(pointer: impl Into<String>, error: PropertyError) -> ApiE
 pub(crate) fn device(pointer: &str, error: DeviceError) -> ApiError {
     let message = format!("must be 1 to {} bytes long, not {}", error.max, error.length);
     ApiError::invalid("invalid_device", pointer, message)
+}
+
+pub(crate) fn implausible(fault: Implausible) -> ApiError {
+    ApiError::invalid("invalid_device", format!("/{}", fault.field()), fault.to_string())
 }
 
 pub(crate) fn content(errors: Vec<ContentError>) -> ApiError {

@@ -227,6 +227,10 @@ fn problem_of(error: &WriteError) -> LineProblem {
             pointer: Some("/properties".to_owned()),
             ..LineProblem::new("invalid_property", error.to_string())
         },
+        WriteError::Implausible(fault) => LineProblem {
+            pointer: Some(format!("/{}", fault.field())),
+            ..LineProblem::new("invalid_device", error.to_string())
+        },
         WriteError::Storage(cause) => {
             tracing::error!(error = %cause, "a device of an import could not be written");
             LineProblem::new("internal_error", "something went wrong on our side")

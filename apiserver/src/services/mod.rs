@@ -7,7 +7,10 @@ pub(crate) mod notifications;
 pub(crate) mod reach;
 pub(crate) mod tallies;
 
-use jraze_domain::campaign::{IllegalTransition, Status};
+use jraze_domain::{
+    campaign::{IllegalTransition, Status},
+    device::Implausible,
+};
 use jraze_storage::{StorageError, devices::WriteError};
 
 /// Why a use case was not carried out.
@@ -28,6 +31,9 @@ pub(crate) enum ServiceError {
     /// The device holds all the properties it may.
     #[error("the device's properties are full: remove some before setting others")]
     PropertiesFull,
+    /// A registration that cannot be true of the device that is there.
+    #[error(transparent)]
+    Implausible(#[from] Implausible),
     /// An edit of what is no draft any more.
     #[error("the notification is {0}, not DRAFT")]
     NotADraft(Status),
@@ -48,6 +54,7 @@ impl From<WriteError> for ServiceError {
             WriteError::UnknownDevice => Self::UnknownDevice,
             WriteError::WrongSecret => Self::ForeignDevice,
             WriteError::PropertiesFull => Self::PropertiesFull,
+            WriteError::Implausible(fault) => Self::Implausible(fault),
             WriteError::Storage(error) => Self::Storage(error),
             other => {
                 // The enum may grow; what this version does not know is a defect of ours to report.

@@ -44,13 +44,17 @@ async fn wrong_lines_are_reported_by_number_and_do_not_stop_the_rest() {
         r#"{"external_id": "p", "properties": {"$where": 1}}"#,
         &long,
         r#"{"external_id": "q", "send_platform": 8}"#,
+        r#"{"external_id": "r", "send_platform": 2, "push_token": "not hexadecimal"}"#,
+        r#"{"external_id": "r", "time_zone": "Mars/Olympus"}"#,
+        r#"{"external_id": "r", "app_version": "latest"}"#,
+        r#"{"external_id": "r", "locale": "de_CH"}"#,
         line(2).as_str(),
     ]
     .join("\n");
     let report = server.import(lines).await.ok();
     assert_eq!(
         (&report["received"], &report["created"], &report["failed"]),
-        (&json!(7), &json!(2), &json!(5))
+        (&json!(11), &json!(2), &json!(9))
     );
     let errors: Vec<_> = report["errors"]
         .as_array()
@@ -72,6 +76,10 @@ async fn wrong_lines_are_reported_by_number_and_do_not_stop_the_rest() {
             (5, "invalid_property", Some("/properties/$where")),
             (6, "line_too_long", None),
             (7, "invalid_body", Some("/send_platform")),
+            (8, "invalid_device", Some("/push_token")),
+            (9, "invalid_device", Some("/time_zone")),
+            (10, "invalid_device", Some("/app_version")),
+            (11, "invalid_device", Some("/locale")),
         ]
     );
     server.stop().await;

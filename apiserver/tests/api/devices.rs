@@ -48,7 +48,7 @@ async fn a_name_may_hold_any_character_that_is_percent_encoded() {
         ("ü €?#%", "%C3%BC%20%E2%82%AC%3F%23%25"),
         ("..", "%2E%2E/"),
     ] {
-        let made = server.put("/devices", device(name, name)).await.ok();
+        let made = server.put("/devices", device(name, "t")).await.ok();
         if name == ".." {
             continue;
         } // the client's URL library folds it
@@ -134,6 +134,35 @@ async fn properties_have_the_type_of_their_json_and_null_removes() {
 }
 
 #[tokio::test]
+async fn a_token_told_apart_from_its_provider_is_looked_at_with_the_stored_one() {
+    let server = Server::start().await;
+    let apns = json!({"external_id": "a", "push_token": "5bfacade", "send_platform": 2});
+    server.put("/devices", apns).await.ok();
+    let fcm = json!({"external_id": "b", "push_token": "fcm:token", "send_platform": 1});
+    server.put("/devices", fcm).await.ok();
+    for (body, pointer) in [
+        (
+            json!({"external_id": "a", "push_token": "fcm:token"}),
+            "/push_token",
+        ),
+        (json!({"external_id": "b", "send_platform": 2}), "/send_platform"),
+    ] {
+        let refused = server.put("/devices", body.clone()).await;
+        assert_eq!(
+            (refused.refused(400), refused.pointer()),
+            ("invalid_device", pointer),
+            "{body}"
+        );
+        let report = server.import(body.to_string()).await.ok();
+        assert_eq!(report["failed"], 1);
+        assert_eq!(report["errors"][0]["pointer"], pointer);
+    }
+    assert_eq!(server.get("/devices/a").await.ok()["push_token"], "5bfacade");
+    assert_eq!(server.get("/devices/b").await.ok()["send_platform"], 1);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_wrong_registration_is_pointed_at() {
     let server = Server::start().await;
     for (body, code, pointer) in [
@@ -142,6 +171,36 @@ async fn a_wrong_registration_is_pointed_at() {
             json!({"external_id": "a", "push_token": ""}),
             "invalid_device",
             "/push_token",
+        ),
+        (
+            json!({"external_id": "a", "push_token": "two words"}),
+            "invalid_device",
+            "/push_token",
+        ),
+        (
+            json!({"external_id": "a", "push_token": "x".repeat(4_097)}),
+            "invalid_device",
+            "/push_token",
+        ),
+        (
+            json!({"external_id": "a", "push_token": "fcm:token", "send_platform": 2}),
+            "invalid_device",
+            "/push_token",
+        ),
+        (
+            json!({"external_id": "a", "locale": "de_CH"}),
+            "invalid_device",
+            "/locale",
+        ),
+        (
+            json!({"external_id": "a", "time_zone": "CEST"}),
+            "invalid_device",
+            "/time_zone",
+        ),
+        (
+            json!({"external_id": "a", "app_version": "latest"}),
+            "invalid_device",
+            "/app_version",
         ),
         (
             json!({"external_id": "a", "send_platform": 9}),

@@ -15,6 +15,7 @@
 //! 3. A push token belongs to one device of an app and provider. The newest registration takes it
 //!    from the older device, which keeps everything else.
 //! 4. Registering a token makes it active again, whatever a provider said about it before.
+//! 5. What cannot be true is not registered ([`Registration::check`]).
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -24,6 +25,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AppId, DeviceId};
 
+mod plausible;
+
+pub use self::plausible::Implausible;
 pub use crate::property::{
     Properties, PropertyChanges, PropertyError, PropertyKey, PropertyType, PropertyValue, Scalar,
 };
@@ -189,7 +193,8 @@ bounded_text! {
     PushToken, MAX_TOKEN_BYTES, "push_token"
 }
 bounded_text! {
-    /// A locale, time zone or app version: 1 to 64 bytes, kept as told.
+    /// A locale, time zone or app version: 1 to 64 bytes, kept as told. Whether it is one at all says
+    /// [`Registration::check`].
     ShortText, MAX_SHORT_TEXT_BYTES, "locale, time_zone or app_version"
 }
 

@@ -25,7 +25,8 @@ pub struct DeviceUpsert {
     #[oai(validator(min_length = 1, max_length = 256))]
     pub external_id: String,
     /// The token of the provider; null removes it. A token belongs to one device of an app: the
-    /// newest registration takes it from the older one.
+    /// newest registration takes it from the older one. Visible ASCII; one of APNs is an even number
+    /// of hexadecimal digits, 8 to 400.
     #[oai(validator(min_length = 1, max_length = 4096))]
     #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
     pub push_token: Option<Option<String>>,
@@ -35,15 +36,15 @@ pub struct DeviceUpsert {
     /// What kind of device it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_platform: Option<DevicePlatform>,
-    /// A BCP 47 language tag, like `de-CH`.
+    /// A BCP 47 language tag, like `de-CH` (well-formed; its subtags are not looked up).
     #[oai(validator(max_length = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
-    /// An IANA time zone, like `Europe/Zurich`.
+    /// An IANA time zone, like `Europe/Zurich` (an area of the database; the place is not looked up).
     #[oai(validator(max_length = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
-    /// The version of the app, like `4.10.2`.
+    /// The version of the app, like `4.10.2`: one to four numbers, and a pre-release after `-`.
     #[oai(validator(max_length = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_version: Option<String>,

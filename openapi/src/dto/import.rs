@@ -12,8 +12,8 @@ use super::{
     property::PropertyValue,
 };
 
-/// One line: a registration, with the device's properties in the same breath. What the export
-/// writes, the import reads.
+/// One line: a registration (`DeviceUpsert`, with its rules), with the device's properties in the same
+/// breath. What the export writes, the import reads.
 #[derive(Clone, PartialEq, Object, Serialize, Deserialize)]
 #[oai(example)]
 #[serde(deny_unknown_fields)]

@@ -2,8 +2,9 @@
 //!
 //! A version is one to four numbers with dots between them, an optional `v` in front, an optional
 //! pre-release (`-beta.2`) and an optional build (`+77`, ignored), as semantic versioning has them.
-//! Missing numbers are zero: `4.2` is `4.2.0`. Any other text is no version: it is kept and can be
-//! compared as text, but every `version_*` but `version_ne` is false for it.
+//! Missing numbers are zero: `4.2` is `4.2.0`. Any other text is no version: no device may register it;
+//! where one has it from before, it can be compared as text, but every `version_*` but `version_ne` is
+//! false for it.
 //!
 //! The key is stored beside the version of each device, so that a database can compare it bytewise.
 

@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn optional<T>(
+    pub(super) fn optional<T>(
         &self,
         field: &'static str,
         convert: impl Fn(&str) -> Option<T>,

@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
 use jraze_domain::device::{
-    Device, DevicePlatform, PushToken, Registration, SendPlatform, TokenChange, bucket, storage_id,
+    Device, DevicePlatform, Implausible, PushToken, Registration, SendPlatform, TokenChange, bucket,
+    storage_id,
 };
 use jraze_domain::ids::{AppId, DeviceId};
 use jraze_domain::property::MAX_PROPERTIES_BYTES;
@@ -29,6 +30,7 @@ type TokenKey = (SendPlatform, [u8; 32]);
 struct Found {
     object_id: ObjectId,
     send_platform: SendPlatform,
+    push_token: Option<PushToken>,
     token_hash: Option<[u8; 32]>,
     secret_hash: Option<[u8; 32]>,
     properties_bytes: i64,
@@ -117,7 +119,8 @@ impl<'a> Round<'a> {
         let names: Vec<&str> = changes.iter().map(|change| change.external_id.as_str()).collect();
         let filter = doc! { fields::APP_ID: i32::from(self.app.0), fields::EXTERNAL_ID: { "$in": names } };
         let projection = doc! {
-            fields::EXTERNAL_ID: 1, fields::SEND_PLATFORM: 1, fields::TOKEN_HASH: 1, fields::SECRET_HASH: 1,
+            fields::EXTERNAL_ID: 1, fields::SEND_PLATFORM: 1, fields::PUSH_TOKEN: 1, fields::TOKEN_HASH: 1,
+            fields::SECRET_HASH: 1,
             "properties_bytes": { "$bsonSize": format!("${}", fields::PROPERTIES) },
         };
         let mut cursor = self.writer.collection.find(filter).projection(projection).await?;
@@ -134,6 +137,7 @@ impl<'a> Round<'a> {
                     fields::SEND_PLATFORM,
                     SendPlatform::from_number(reader.number(fields::SEND_PLATFORM)?),
                 )?,
+                push_token: reader.optional(fields::PUSH_TOKEN, |text| PushToken::new(text).ok())?,
                 token_hash: reader.hash(fields::TOKEN_HASH)?,
                 secret_hash: reader.hash(fields::SECRET_HASH)?,
                 properties_bytes: reader.number("properties_bytes")?,
@@ -197,6 +201,9 @@ impl<'a> Round<'a> {
         }
         if !shows(change.guard, found.secret_hash) {
             return (Plan::Answer(WriteError::WrongSecret), None);
+        }
+        if let Some(fault) = change.registration.as_ref().and_then(|told| misfit(told, found)) {
+            return (Plan::Answer(WriteError::Implausible(fault)), None);
         }
         let sets_properties = change.properties.iter().any(|(_, value)| value.is_some());
         if sets_properties && found.properties_bytes > MAX_PROPERTIES_BYTES as i64 {
@@ -387,6 +394,19 @@ impl<'a> Round<'a> {
             devices.insert(ObjectId::from_bytes(device.storage_id()), (device, secret));
         }
         Ok(devices)
+    }
+}
+
+/// What is wrong when a token and its provider meet, one told and the other stored. Told together, they
+/// were looked at before.
+fn misfit(told: &Registration, found: &Found) -> Option<Implausible> {
+    match (&told.push_token, told.send_platform) {
+        (TokenChange::Set(token), None) => token.suits(found.send_platform).err(),
+        (TokenChange::Keep, Some(platform)) if platform != found.send_platform => {
+            let fault = found.push_token.as_ref()?.suits(platform).err();
+            fault.map(|_| Implausible::Provider)
+        }
+        _ => None,
     }
 }
 

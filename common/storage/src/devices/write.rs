@@ -15,7 +15,9 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use jraze_domain::device::{Device, ExternalId, PropertyChanges, Registration, SendPlatform, TokenChange};
+use jraze_domain::device::{
+    Device, ExternalId, Implausible, PropertyChanges, Registration, SendPlatform, TokenChange,
+};
 use jraze_domain::ids::AppId;
 use mongodb::Collection;
 use mongodb::bson::RawDocumentBuf;
@@ -103,6 +105,9 @@ pub enum WriteError {
     /// The device holds more properties than may be added to.
     #[error("the device's properties are full: remove some before setting others")]
     PropertiesFull,
+    /// The token cannot be one of the device's provider, of which one was told and the other is stored.
+    #[error(transparent)]
+    Implausible(#[from] Implausible),
     /// The database.
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -2,6 +2,7 @@
 
 mod many;
 mod one;
+mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
@@ -10,8 +11,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use jraze_domain::audience::{Condition, Limits};
 use jraze_domain::device::{
-    BUCKETS, Device, DevicePlatform, ExternalId, PropertyChanges, PropertyKey, PropertyType, PropertyValue,
-    PushToken, Registration, SendPlatform, ShortText, TokenChange, TokenState, bucket,
+    BUCKETS, Device, DevicePlatform, ExternalId, Implausible, PropertyChanges, PropertyKey, PropertyType,
+    PropertyValue, PushToken, Registration, SendPlatform, ShortText, TokenChange, TokenState, bucket,
 };
 use jraze_domain::ids::{AppId, DeviceId};
 use jraze_storage::devices::{
