@@ -127,6 +127,7 @@ schemathesis: build mongod ## Ask the running API what its document promises (AR
 generate: build ## Write the generated files again
 	$(JRAZE) openapi > openapi/openapi.yaml.new && mv openapi/openapi.yaml.new openapi/openapi.yaml
 	$(JRAZE) config reference > docs/src/configuration.md.new && mv docs/src/configuration.md.new docs/src/configuration.md
+	tests/corpus/generate.py > tests/corpus/hostile.ndjson.new && mv tests/corpus/hostile.ndjson.new tests/corpus/hostile.ndjson
 
 .PHONY: check-generated
 check-generated: build ## Are the generated files current, is every dependency explained?
