@@ -34,6 +34,17 @@ pub enum CollectError {
     Api(#[from] ClientError),
 }
 
+/// What one look found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Round {
+    /// There was something to do, and there may be more.
+    Worked,
+    /// Nothing now, but a campaign is running.
+    Expecting,
+    /// Nothing, and no campaign is running.
+    Idle,
+}
+
 /// What collecting needs.
 #[derive(Debug)]
 pub(crate) struct Collector {
@@ -49,10 +60,10 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// One look at everything. Returns whether there was anything to do.
+    /// One look at everything.
     ///
     /// Campaigns are done apart, so that one that cannot be counted does not hold up the others.
-    pub(crate) async fn round(&self) -> Result<bool, CollectError> {
+    pub(crate) async fn round(&self) -> Result<Round, CollectError> {
         let mut worked = false;
         for id in self.windows.uncounted().await? {
             match self.count(id).await {
@@ -60,13 +71,18 @@ impl Collector {
                 Err(error) => tracing::warn!(notification.id = %id, %error, "counting failed, trying again"),
             }
         }
-        for notification in self.notifications.launched().await? {
-            worked |= self.close_if_done(&notification).await?;
+        let launched = self.notifications.launched().await?;
+        for notification in &launched {
+            worked |= self.close_if_done(notification).await?;
         }
         for notification in self.notifications.stopped().await? {
             self.clear_if_settled(&notification).await?;
         }
-        Ok(worked)
+        Ok(match (worked, launched.is_empty()) {
+            (true, _) => Round::Worked,
+            (false, false) => Round::Expecting,
+            (false, true) => Round::Idle,
+        })
     }
 
     async fn count(&self, id: NotificationId) -> Result<bool, CollectError> {

@@ -23,6 +23,8 @@ use jraze_storage::notifications::Notifications;
 use jraze_storage::tallies::Tallies;
 use rand::rngs::StdRng;
 
+use collect::Round;
+
 pub use collect::CollectError;
 pub use settings::Settings;
 
@@ -40,6 +42,9 @@ pub struct Dependencies {
 }
 
 const AFTER_FAILURE: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
+
+/// While a campaign is running somebody waits for its counts, so it is looked at so many times as often.
+const SOONER: u32 = 5;
 
 /// Collects until the soft stop.
 pub async fn run(settings: Settings, with: Dependencies, lifecycle: Lifecycle) {
@@ -70,8 +75,9 @@ pub async fn run(settings: Settings, with: Dependencies, lifecycle: Lifecycle) {
     let mut failures = 0;
     while !lifecycle.stopping().is_cancelled() {
         let wait = match collector.round().await {
-            Ok(true) => Duration::ZERO,
-            Ok(false) => jittered(poll, &mut rng),
+            Ok(Round::Worked) => Duration::ZERO,
+            Ok(Round::Expecting) => jittered(poll / SOONER, &mut rng),
+            Ok(Round::Idle) => jittered(poll, &mut rng),
             Err(error) => {
                 let wait = AFTER_FAILURE.delay(failures, &mut rng);
                 failures += 1;

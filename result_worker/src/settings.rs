@@ -12,7 +12,8 @@ pub struct Settings {
     pub api_url: String,
     /// Internal key for those endpoints (`X-Server-Key`).
     pub internal_key: Secret,
-    /// The time between two looks for finished windows, 20ms to 10s.
+    /// The time between two looks for finished windows, 20ms to 10s; a fifth of it while a campaign is
+    /// running.
     pub poll: HumanDuration,
     /// Windows whose counts are raised with one call, 1 to 500.
     pub windows_per_call: u32,

@@ -16,6 +16,7 @@ use jraze_domain::ids::NotificationId;
 use jraze_domain::message::{CollapseId, Push};
 use jraze_runtime::lifecycle::Lifecycle;
 use jraze_storage::StorageError;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::brakes::Brakes;
@@ -179,11 +180,20 @@ impl<W: World> Campaigns<W> {
             .cloned()
     }
 
-    /// Looks again, at a fixed pace, until the soft stop.
-    pub(crate) async fn keep_fresh(&self, every: Duration, lifecycle: &Lifecycle) {
+    /// Looks again, at a fixed pace, until the soft stop, and rings `news` when there is more to work on
+    /// than before.
+    pub(crate) async fn keep_fresh(&self, every: Duration, news: &Notify, lifecycle: &Lifecycle) {
+        let mut known = BTreeSet::new();
         loop {
-            if let Err(error) = self.refresh().await {
-                tracing::warn!(%error, "looking up the running campaigns failed");
+            match self.refresh().await {
+                Ok(()) => {
+                    let going = self.going(0).into_iter().collect();
+                    if !known.is_superset(&going) {
+                        news.notify_one();
+                    }
+                    known = going;
+                }
+                Err(error) => tracing::warn!(%error, "looking up the running campaigns failed"),
             }
             let slept = lifecycle
                 .stopping()

@@ -173,6 +173,7 @@ pub async fn run_in<W: World>(
         rng,
     );
     let refresh = settings.campaign_refresh.get();
-    tokio::join!(campaigns.keep_fresh(refresh, &lifecycle), driver.run(&lifecycle));
+    let news = driver.wake_up();
+    tokio::join!(campaigns.keep_fresh(refresh, &news, &lifecycle), driver.run(&lifecycle));
     Ok(())
 }
