@@ -27,27 +27,30 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// More header than any provider sends.
 const MAX_HEADER_LIST: u32 = 32 * 1024;
 
-/// One connection attempt at a time per host, and so many apart.
+/// New connections to one host: a burst of them after a quiet time, and then so many apart.
 ///
 /// APNs takes connections that come and go quickly for an attack, whatever pool they belong to, so all
-/// pools of a host share one gate.
+/// pools of a host share one gate. A pool that fills up once is no such thing, and a campaign should not
+/// wait seconds for its width.
 #[derive(Debug, Default)]
 pub struct HostGate {
+    /// When the next one would come if none had ever come early.
     next: std::sync::Mutex<Option<Instant>>,
 }
 
 impl HostGate {
-    /// Waits for this caller's turn; the next one's comes `interval` later.
-    pub(super) async fn turn(&self, interval: Duration) {
+    /// Waits for this caller's turn. Turns are `interval` apart, but up to `burst` of them may come early.
+    pub(super) async fn turn(&self, interval: Duration, burst: u16) {
         let now = Instant::now();
         let at = {
             let mut next = self
                 .next
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
-            let at = next.map_or(now, |next| next.max(now));
-            *next = Some(at + interval);
-            at
+            let due = next.map_or(now, |next| next.max(now));
+            *next = Some(due + interval);
+            due.checked_sub(interval * u32::from(burst.saturating_sub(1)))
+                .map_or(now, |early| early.max(now))
         };
         sleep_until(at).await;
     }

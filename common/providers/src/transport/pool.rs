@@ -329,10 +329,11 @@ impl Pool {
             opening.under_way = true;
             let first = opening.failures as usize;
             let interval = self.inner.settings.connect_interval.get();
+            let burst = self.inner.settings.connect_burst;
             let gate = Arc::clone(&self.inner.gate);
             let pool = Arc::downgrade(&self.inner);
             tokio::spawn(async move {
-                gate.turn(interval).await;
+                gate.turn(interval, burst).await;
                 // By its turn the pool may be gone, and nobody wants the connection.
                 if let Some(inner) = pool.upgrade() {
                     open(inner, first).await;

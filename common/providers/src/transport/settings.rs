@@ -27,6 +27,10 @@ pub struct TransportSettings {
     /// Least time between two new connections to one host, up to `60s`. Default `1s`: APNs takes
     /// connections that come and go quickly for an attack.
     pub connect_interval: HumanDuration,
+    /// How many new connections to one host need not keep that interval after a quiet time, 1 to 256.
+    /// Default 6.
+    #[schemars(range(min = 1, max = 256))]
+    pub connect_burst: u16,
     /// A connection that was quiet this long is asked for a sign of life (PING), from `100ms`.
     /// Default `60s`.
     pub ping_after: HumanDuration,
@@ -42,6 +46,7 @@ impl Default for TransportSettings {
             request_timeout: HumanDuration::from_secs(10),
             connect_timeout: HumanDuration::from_secs(10),
             connect_interval: HumanDuration::from_secs(1),
+            connect_burst: 6,
             ping_after: HumanDuration::from_secs(60),
             ping_timeout: HumanDuration::from_secs(10),
         }
@@ -84,6 +89,11 @@ impl TransportSettings {
                 "connect_interval",
                 "at most 60s",
                 milliseconds(self.connect_interval) <= 60_000,
+            ),
+            (
+                "connect_burst",
+                "1 to 256",
+                (1..=256).contains(&self.connect_burst),
             ),
             (
                 "ping_after",
