@@ -33,9 +33,12 @@ const SENT: u64 = 2;
 
 pub(crate) async fn run(options: Options) -> Result<()> {
     let Common { rounds, out, commit } = options.common.clone();
-    // Pacing to FCM's quota would be the only thing measured.
     let sandbox = format!("load_only = true\nlatency_ms = {}\n", options.latency_ms);
-    let worker = options.worker.replace(';', "\n");
+    let mut worker = options.worker.replace(';', "\n");
+    if !worker.contains("fcm_quota_per_minute") {
+        // Pacing to FCM's quota would be the only thing measured.
+        worker.push_str("\nfcm_quota_per_minute = 0\n");
+    }
     let stack = Roles::start_shaped("bench", &worker, &sandbox).await?;
     let control = stack.sandbox();
     let fcm = control.about().await?["addresses"]["fcm_base_url"]

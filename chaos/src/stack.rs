@@ -195,7 +195,8 @@ const SANDBOX: &str = "[sandbox]\nfcm_port = 0\napns_port = 0\ncontrol_port = 0\
                        state_dir = \"sandbox\"\nlatency_ms = 30\nlatency_jitter_ms = 60\n";
 
 const WORKER: &str = "lease = \"3s\"\nwindow_devices = 200\nwindows_in_flight = 2\nconcurrent_units = 2\n\
-                      max_in_flight = 100\ncampaign_refresh = \"100ms\"\nidle_wait = \"100ms\"\n";
+                      max_in_flight = 100\ncampaign_refresh = \"100ms\"\nidle_wait = \"100ms\"\n\
+                      fcm_quota_per_minute = 6000000\nfcm_ramp = \"0s\"\n";
 
 fn database(port: u16) -> String {
     format!(

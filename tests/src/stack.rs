@@ -399,7 +399,14 @@ impl Roles {
 
 /// `[worker]`, `[result_worker]` and the credentials of the sandbox.
 fn workers_settings(api_url: &str, internal_key: &str, worker: &str, sandbox: &Value) -> String {
-    let roles = [("worker", worker), ("result_worker", "")]
+    // What is only pretended needs no warming up, unless that is what the test is about.
+    let ramp = if worker.contains("fcm_ramp") {
+        ""
+    } else {
+        "fcm_ramp = \"0s\"\n"
+    };
+    let worker = format!("{ramp}{worker}");
+    let roles = [("worker", worker.as_str()), ("result_worker", "")]
         .map(|(role, more)| {
             format!("\n[{role}]\napi_url = \"{api_url}\"\ninternal_key = \"{internal_key}\"\n{more}")
         })

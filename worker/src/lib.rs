@@ -11,6 +11,7 @@
 //! | `settle` | from answers to a settled window |
 //! | `lease`, `gates`, `brakes` | when not to send |
 //! | `pace` | how fast and how wide to send |
+//! | `fleet` | how much of a quota is this worker's |
 //! | [`ports`] | what all of that needs of the world |
 //!
 //! It leases units, streams the audience, sends, records what came back and logs the sends through the
@@ -20,6 +21,7 @@ mod brakes;
 mod campaigns;
 mod dispatch;
 mod error;
+mod fleet;
 mod gates;
 mod judge;
 mod lease;
@@ -43,9 +45,11 @@ use jraze_runtime::job_driver::{DriverSettings, JobDriver};
 use jraze_runtime::lifecycle::Lifecycle;
 use jraze_storage::Store;
 use jraze_storage::audience_stream::Audiences;
+use jraze_storage::fleet::Fleet;
 use jraze_storage::notifications::Notifications;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use tokio_util::sync::CancellationToken;
 
 use ports::{Live, LiveQueue, World};
 
@@ -82,6 +86,8 @@ pub struct DependenciesIn<W: World> {
     pub log: W::Log,
     /// The push providers, by app.
     pub providers: Arc<W::Providers>,
+    /// The workers that are there.
+    pub fleet: W::Fleet,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// This worker's name in leases; unique among workers.
@@ -98,6 +104,7 @@ impl From<Dependencies> for DependenciesIn<Live> {
             notifications: Notifications::new(&with.store),
             log: with.api,
             providers: with.providers,
+            fleet: Fleet::new(&with.store),
             clock: with.clock,
             owner: with.owner,
             rng: with.rng,
@@ -129,20 +136,27 @@ pub async fn run_in<W: World>(
         notifications,
         log,
         providers,
+        fleet,
         clock,
         owner,
         mut rng,
     } = with;
     let pacing = sender::Pacing {
         max_in_flight: settings.max_in_flight,
+        fcm_ramp: settings.fcm_ramp.get(),
         fcm_quota_per_minute: (settings.fcm_quota_per_minute > 0).then_some(settings.fcm_quota_per_minute),
     };
-    let campaigns = Arc::new(campaigns::Campaigns::<W>::new(notifications, providers.clone()));
+    let sender = sender::Sender::new(providers.clone(), clock.clone(), pacing);
+    let membership = fleet::Membership {
+        owner: owner.clone(),
+        quotas: sender.quotas(),
+    };
+    let campaigns = Arc::new(campaigns::Campaigns::<W>::new(notifications, providers));
     let dispatcher = dispatch::Dispatcher::<W> {
         owner,
         campaigns: campaigns.clone(),
         audiences,
-        sender: sender::Sender::new(providers, clock.clone(), pacing),
+        sender,
         settler: settle::Settler {
             queue: queue.clone(),
             api: log,
@@ -174,6 +188,12 @@ pub async fn run_in<W: World>(
     );
     let refresh = settings.campaign_refresh.get();
     let news = driver.wake_up();
-    tokio::join!(campaigns.keep_fresh(refresh, &news, &lifecycle), driver.run(&lifecycle));
+    // A worker that stops is counted until its last window is out.
+    let done = CancellationToken::new();
+    let working = async {
+        tokio::join!(campaigns.keep_fresh(refresh, &news, &lifecycle), driver.run(&lifecycle));
+        done.cancel();
+    };
+    tokio::join!(membership.keep(fleet, &done), working);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What a worker needs of the world, as traits.
 //!
 //! The rules of dispatching are in this crate; where units are kept, who a device is and what carries a
-//! push is not. [`World`] bundles the five things that a worker touches, so that a type that depends on
+//! push is not. [`World`] bundles the six things that a worker touches, so that a type that depends on
 //! them has one parameter:
 //!
 //! | port | is, in a running worker ([`Live`]) |
@@ -11,8 +11,9 @@
 //! | [`Book`] | the notifications in the database |
 //! | [`Log`] | the API server's internal endpoint |
 //! | [`Providers`] | FCM and APNs |
+//! | [`Fleet`] | the workers that are there, in the database |
 //!
-//! There is one other world: the simulation's, where all five are in memory and fail as they are told to.
+//! There is one other world: the simulation's, where all six are in memory and fail as they are told to.
 //! That is why monotonic time is [`tokio::time::Instant`] everywhere in this crate, and why nothing depends
 //! on the order of a hash map. The traits say what is asked for; what the answers promise is said where the
 //! real thing is (`jraze_storage::dispatch`).
@@ -51,6 +52,8 @@ pub trait World: Clone + Debug + Send + Sync + 'static {
     type Log: Log;
     /// Push providers.
     type Providers: Providers;
+    /// The workers that are there.
+    type Fleet: Fleet;
 }
 
 /// An answer from storage.
@@ -162,6 +165,21 @@ pub trait Providers: Clone + Debug + Send + Sync + 'static {
     fn configured(&self) -> impl Iterator<Item = (AppId, SendPlatform)>;
 }
 
+/// The workers that are there.
+pub trait Fleet: Debug + Send + Sync + 'static {
+    /// Says that `owner` sends under these quotas, for `lasts` from now, and counts the workers under each
+    /// of them, this one included.
+    fn present(
+        &self,
+        owner: &str,
+        quotas: &[String],
+        lasts: Duration,
+    ) -> impl Future<Output = Stored<Vec<usize>>> + Send;
+
+    /// `owner` sends nothing any more.
+    fn leave(&self, owner: &str) -> impl Future<Output = Stored<()>> + Send;
+}
+
 /// One credential's client.
 pub trait Provider: Debug + Send + Sync + 'static {
     /// A message ready for any number of tokens.
@@ -180,6 +198,9 @@ pub trait Provider: Debug + Send + Sync + 'static {
         token: &PushToken,
         wanted: &(dyn Fn() -> bool + Sync),
     ) -> impl Future<Output = Outcome> + Send;
+
+    /// The name of the quota that its requests are counted under, shared by all credentials of that name.
+    fn quota(&self) -> Option<String>;
 }
 
 /// The message of a world's providers.

@@ -1,6 +1,6 @@
 //! Sending one window: every device at once, as wide as the provider's connections allow.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::brakes::BRAKED;
 use crate::campaigns::{Campaign, Run};
 use crate::gates::{Gated, Gates};
 use crate::lease::KeptLease;
-use crate::pace::Lane;
+use crate::pace::{Bounds, Lane};
 use crate::ports::{Provider as _, Providers as _, World};
 use crate::source::Place;
 
@@ -54,6 +54,7 @@ impl Answer {
 pub(crate) struct Pacing {
     pub(crate) max_in_flight: usize,
     pub(crate) fcm_quota_per_minute: Option<u32>,
+    pub(crate) fcm_ramp: Duration,
 }
 
 /// Sends windows through the providers.
@@ -65,18 +66,30 @@ pub(crate) struct Sender<W: World> {
     /// By credential, how many requests may be without an answer and how fast they may leave. Windows
     /// queue here and not in the provider's client, so that a send looks at its campaign once more just
     /// before it leaves.
-    lanes: Arc<HashMap<(AppId, SendPlatform), Lane>>,
+    lanes: Arc<HashMap<(AppId, SendPlatform), Arc<Lane>>>,
 }
 
 impl<W: World> Sender<W> {
     pub(crate) fn new(providers: Arc<W::Providers>, clock: Arc<dyn Clock>, pacing: Pacing) -> Self {
         let now = Instant::now();
+        // Credentials under one quota share a lane.
+        let mut shared: HashMap<String, Arc<Lane>> = HashMap::new();
         let lane = |credential: (AppId, SendPlatform)| {
-            let quota = match credential.1 {
-                SendPlatform::Fcm => pacing.fcm_quota_per_minute,
-                _ => None,
+            let bounds = Bounds {
+                max_in_flight: pacing.max_in_flight,
+                quota: match credential.1 {
+                    SendPlatform::Fcm => pacing.fcm_quota_per_minute,
+                    _ => None,
+                },
+                warm_up: pacing.fcm_ramp,
             };
-            (credential, Lane::new(pacing.max_in_flight, quota, now))
+            let fresh = || Arc::new(Lane::new(bounds, now));
+            let provider = providers.get(credential.0, credential.1);
+            let lane = match provider.and_then(|provider| provider.quota()) {
+                Some(name) => shared.entry(name).or_insert_with(fresh).clone(),
+                None => fresh(),
+            };
+            (credential, lane)
         };
         let lanes = Arc::new(providers.configured().map(lane).collect());
         Self {
@@ -85,6 +98,16 @@ impl<W: World> Sender<W> {
             clock,
             lanes,
         }
+    }
+
+    /// The quotas that are sent under, by name, each with its lane.
+    pub(crate) fn quotas(&self) -> Vec<(String, Arc<Lane>)> {
+        let named = |((app, by), lane): (&(AppId, SendPlatform), &Arc<Lane>)| {
+            let quota = self.providers.get(*app, *by)?.quota()?;
+            Some((quota, lane.clone()))
+        };
+        let quotas: BTreeMap<_, _> = self.lanes.iter().filter_map(named).collect();
+        quotas.into_iter().collect()
     }
 
     /// How long nothing at all can be sent for an app, because every credential of it is held.
@@ -164,7 +187,7 @@ impl<W: World> Sender<W> {
         // Before a place in the lane, which other campaigns may want.
         let _careful = campaign.brakes.turn(target.send_platform).await;
         let mut turn = match self.lanes.get(&(campaign.notification.app, target.send_platform)) {
-            Some(lane) => Some(lane.enter().await),
+            Some(lane) => Some(lane.enter(campaign.notification.id).await),
             None => None,
         };
         if let Some(turn) = &mut turn {

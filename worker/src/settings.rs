@@ -26,10 +26,15 @@ pub struct Settings {
     /// Requests to one credential that may be without an answer at the same time, 1 to 10000. A provider
     /// that is overloaded gets fewer until it keeps up again.
     pub max_in_flight: usize,
-    /// Requests a minute that this worker sends with one credential of FCM, spread evenly; 0 is no limit.
-    /// FCM allows a project 600000. When it says that they are used up, the worker sends half as many and
-    /// comes back by a tenth of the full rate every ten seconds.
+    /// Requests a minute that all workers together send to one FCM project, spread evenly; 0 is no limit.
+    /// FCM allows a project 600000. Workers divide it by how many they are, so all of them need the same
+    /// number here. When FCM says that it is used up, a worker sends half as many and comes back by a tenth
+    /// of the full rate every ten seconds.
     pub fcm_quota_per_minute: u32,
+    /// How long sending to an FCM project takes to get from a tenth of its rate to all of it, 0s to 10m; 0s
+    /// is at once. FCM asks for 60 seconds or more where much is sent. Up to 100 requests a second are sent
+    /// without it, and a project that is not sent to falls back as slowly as it rose.
+    pub fcm_ramp: HumanDuration,
     /// How long a lease lasts without a heartbeat, 2s to 10m; another worker takes over after it.
     pub lease: HumanDuration,
     /// The time between two looks at which campaigns run, 50ms to 5s. A cancelled or paused campaign
@@ -49,6 +54,7 @@ impl Default for Settings {
             windows_in_flight: 2,
             max_in_flight: 800,
             fcm_quota_per_minute: 600_000,
+            fcm_ramp: HumanDuration::from_secs(60),
             lease: HumanDuration::from_secs(60),
             campaign_refresh: HumanDuration::from_millis(250),
             idle_wait: HumanDuration::from_millis(200),
@@ -77,6 +83,7 @@ impl Settings {
         within("max_in_flight", self.max_in_flight, 1, 10_000)?;
         let seconds = Duration::from_secs;
         let millis = Duration::from_millis;
+        within("fcm_ramp", self.fcm_ramp.get(), Duration::ZERO, seconds(600))?;
         within("lease", self.lease.get(), seconds(2), seconds(600))?;
         within(
             "campaign_refresh",

@@ -135,6 +135,15 @@ impl Provider {
         }
     }
 
+    /// The name of the quota that its requests are counted under, when the provider says how large it is:
+    /// FCM's is the project's, whoever sends. Credentials of one name use it up together.
+    pub fn quota(&self) -> Option<String> {
+        match self {
+            Self::Fcm(client) => Some(format!("fcm:{}", client.project())),
+            Self::Apns(_) => None,
+        }
+    }
+
     /// Which devices it reaches.
     pub fn send_platform(&self) -> SendPlatform {
         match self {

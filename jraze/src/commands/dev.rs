@@ -20,7 +20,7 @@ use jraze_domain::ids::AppId;
 use jraze_openapi::dto::ImportReport;
 use jraze_providers::{CredentialSettings, apns::ApnsSettings, fcm::FcmSettings};
 use jraze_runtime::{
-    config::Secret,
+    config::{HumanDuration, Secret},
     lifecycle::{Drained, Lifecycle},
 };
 use jraze_sandbox::Sandbox;
@@ -197,6 +197,8 @@ async fn serve(
         .context("cannot start the sandbox")?;
     if credentials.is_empty() {
         credentials = sandbox_credentials(&sandbox);
+        // What is only pretended needs no warming up.
+        worker.fcm_ramp = HumanDuration::from_secs(0);
     }
 
     // The API server outlives the workers, which report to it until their last window is settled.

@@ -83,6 +83,10 @@ impl Provider for SimProvider {
         let lost = Outcome::new(Delivery::Unanswered, reason::CONNECTION_LOST);
         waiting.await.unwrap_or(lost)
     }
+
+    fn quota(&self) -> Option<String> {
+        Some("simulated".to_owned())
+    }
 }
 
 fn cannot_leave(state: &mut State) -> bool {

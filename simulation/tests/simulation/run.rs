@@ -17,7 +17,7 @@ use crate::oracle;
 use crate::provider::{SimProvider, SimProviders};
 use crate::scenario::{Act, Mishap, Rates, Scenario};
 use crate::state::{Shared, SimClock, State};
-use crate::world::{SimAudience, SimBook, SimLog, SimQueue, Simulated};
+use crate::world::{SimAudience, SimBook, SimFleet, SimLog, SimQueue, Simulated};
 
 /// The longest waits that healing leaves: a retry's, a gate's, and the way of everything else.
 const BOUND: Duration = Duration::from_secs(600 + 300 + 100);
@@ -132,6 +132,7 @@ async fn keep_working(scenario: Arc<Scenario>, shared: Shared, clock: SimClock, 
             notifications: SimBook(machine.clone()),
             log: SimLog(machine.clone()),
             providers: Arc::new(SimProviders(SimProvider(machine.clone()))),
+            fleet: SimFleet,
             clock: Arc::new(clock),
             owner: machine.name.to_string(),
             rng: StdRng::seed_from_u64(seed),

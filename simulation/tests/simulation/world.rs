@@ -14,7 +14,7 @@ use jraze_storage::ObjectId;
 use jraze_storage::audience_filter::AudienceRange;
 use jraze_storage::audience_stream::Target;
 use jraze_storage::dispatch::{Advance, ClaimedDevice, Fenced, Retry, Unit, Window, WindowState};
-use jraze_worker::ports::{Audience, Book, Held, Log, Queue, Stored, Targets, World};
+use jraze_worker::ports::{Audience, Book, Fleet, Held, Log, Queue, Stored, Targets, World};
 
 use crate::machine::Machine;
 use crate::memory::fresh;
@@ -31,6 +31,7 @@ impl World for Simulated {
     type Book = SimBook;
     type Log = SimLog;
     type Providers = SimProviders;
+    type Fleet = SimFleet;
 }
 
 #[derive(Debug, Clone)]
@@ -333,6 +334,21 @@ impl Log for SimLog {
                 reason: error.to_string(),
                 retry_after: None,
             })
+    }
+}
+
+/// Every worker is told that it is alone: a part of a quota decides when something is sent, not what comes of
+/// it. Not over the wire, because one call more would make another history of every seed that is kept.
+#[derive(Debug)]
+pub(crate) struct SimFleet;
+
+impl Fleet for SimFleet {
+    async fn present(&self, _: &str, quotas: &[String], _: Duration) -> Stored<Vec<usize>> {
+        Ok(vec![1; quotas.len()])
+    }
+
+    async fn leave(&self, _: &str) -> Stored<()> {
+        Ok(())
     }
 }
 

@@ -14,23 +14,49 @@
 //! The many requests under way when the provider first complains all complain alike, so what left before
 //! the last halving halves nothing again.
 //!
-//! A [`Lane`] puts both in the way of one credential's sends, in the order of their coming.
+//! A [`Lane`] puts both in the way of the sends under one quota. Campaigns take turns there: the sends of
+//! each stand in a line of their own, of which only the first [`HEADS`] wait with those of other campaigns.
+//! So a small campaign passes a large one's hundreds of thousands, however long those have waited.
 
 mod rate;
 mod window;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use jraze_domain::ids::NotificationId;
 use jraze_providers::Pressure;
-use tokio::sync::{Mutex as Turnstile, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex as Turnstile, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep};
 
 use rate::Rate;
 use window::Window;
 
-/// What all sends of one credential pass through.
+/// Sends of one campaign that wait in the lane itself. More would let a large campaign stand in front of a
+/// small one, fewer would make every send wait until the one before it was heard of.
+const HEADS: usize = 16;
+/// The longest sleep before a look at whether the rate has changed or the send is still wanted.
+const DOZE: Duration = Duration::from_millis(250);
+/// Lines that are kept before those that nobody stands in are given up.
+const LINES: usize = 64;
+
+/// What bounds a lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Requests that may be without an answer, from 1.
+    pub(crate) max_in_flight: usize,
+    /// Requests a minute, when the provider has a quota.
+    pub(crate) quota: Option<u32>,
+    /// The time in which the rate warms up; 0 for none.
+    pub(crate) warm_up: Duration,
+}
+
+/// What all sends under one quota pass through.
 #[derive(Debug)]
 pub(crate) struct Lane {
+    /// Where the sends of each campaign wait for their turn among the others.
+    lines: Mutex<BTreeMap<NotificationId, Arc<Semaphore>>>,
     /// As many permits as the window is wide.
     places: Semaphore,
     /// One at a time waits for the rate, so that nobody overtakes.
@@ -51,35 +77,58 @@ struct Pace {
 pub(crate) struct Turn<'a> {
     lane: &'a Lane,
     permit: Option<SemaphorePermit<'a>>,
+    /// Its place at the head of its campaign's line, until it leaves.
+    head: Option<OwnedSemaphorePermit>,
     left_at: Instant,
 }
 
 impl Lane {
-    /// A lane of at most `max_in_flight` requests without an answer, and of `quota` requests a minute
-    /// when the provider has one.
-    pub(crate) fn new(max_in_flight: usize, quota: Option<u32>, now: Instant) -> Self {
-        let window = Window::new(max_in_flight);
+    /// A lane that nobody is in.
+    pub(crate) fn new(bounds: Bounds, now: Instant) -> Self {
+        let window = Window::new(bounds.max_in_flight);
         let permits = window.width();
         Self {
+            lines: Mutex::default(),
             places: Semaphore::new(permits),
             turnstile: Turnstile::new(()),
             pace: Mutex::new(Pace {
-                rate: quota.map(|quota| Rate::new(quota, now)),
+                rate: bounds.quota.map(|quota| Rate::new(quota, bounds.warm_up, now)),
                 window,
                 permits,
             }),
         }
     }
 
-    /// Waits for a place in the window. [`Turn::wait_for_rate`] comes next, unless nothing is sent.
-    pub(crate) async fn enter(&self) -> Turn<'_> {
-        // Never closed, so the place always comes.
+    /// Waits for this campaign's turn and for a place in the window. [`Turn::wait_for_rate`] comes next,
+    /// unless nothing is sent.
+    pub(crate) async fn enter(&self, campaign: NotificationId) -> Turn<'_> {
+        // Never closed, neither of them, so the place always comes.
+        let head = self.line(campaign).acquire_owned().await.ok();
         let permit = self.places.acquire().await.ok();
         Turn {
             lane: self,
             permit,
+            head,
             left_at: Instant::now(),
         }
+    }
+
+    /// From now on this part of the quota is this worker's; above 0, up to 1.
+    pub(crate) fn set_part(&self, part: f64) {
+        if let Some(rate) = &mut self.pace().rate {
+            rate.set_part(part, Instant::now());
+        }
+    }
+
+    fn line(&self, campaign: NotificationId) -> Arc<Semaphore> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() > LINES && !lines.contains_key(&campaign) {
+            lines.retain(|_, line| Arc::strong_count(line) > 1);
+        }
+        let line = lines
+            .entry(campaign)
+            .or_insert_with(|| Arc::new(Semaphore::new(HEADS)));
+        Arc::clone(line)
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {
@@ -98,12 +147,13 @@ impl Turn<'_> {
                 let now = Instant::now();
                 let taken = self.lane.pace().rate.as_mut().map(|rate| rate.take(now));
                 match taken {
-                    Some(Err(wait)) => sleep(wait).await,
+                    Some(Err(wait)) => sleep(wait.min(DOZE)).await,
                     Some(Ok(())) | None => break,
                 }
             }
         }
         self.left_at = Instant::now();
+        self.head = None;
     }
 
     /// What the answer said about the load.
@@ -147,16 +197,28 @@ impl Drop for Turn<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use futures_util::future::join_all;
 
     use super::*;
 
+    const ONE: NotificationId = NotificationId(1);
+    const OTHER: NotificationId = NotificationId(2);
+
+    fn lane(max_in_flight: usize, quota: Option<u32>) -> Lane {
+        let bounds = Bounds {
+            max_in_flight,
+            quota,
+            warm_up: Duration::ZERO,
+        };
+        Lane::new(bounds, Instant::now())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_overloaded_provider_gets_half_as_many_at_a_time_once() {
-        let lane = Lane::new(8, None, Instant::now());
+        let lane = lane(8, None);
         let mut turns = Vec::new();
         for _ in 0..8 {
-            turns.push(lane.enter().await);
+            turns.push(lane.enter(ONE).await);
         }
         for turn in &turns {
             turn.report(Pressure::Overloaded);
@@ -167,13 +229,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn good_answers_widen_the_window_again_up_to_its_bound() {
-        let lane = Lane::new(8, None, Instant::now());
-        lane.enter().await.report(Pressure::Overloaded);
+        let lane = lane(8, None);
+        lane.enter(ONE).await.report(Pressure::Overloaded);
         assert_eq!(lane.places.available_permits(), 4);
         for _ in 0..100 {
             let mut turns = Vec::new();
             while lane.places.available_permits() > 0 {
-                turns.push(lane.enter().await);
+                turns.push(lane.enter(ONE).await);
             }
             turns.iter().for_each(|turn| turn.report(Pressure::Well));
         }
@@ -183,10 +245,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_quota_spreads_sends_evenly() {
         // 600 a minute are ten a second, at most one of them at once.
-        let lane = Lane::new(1_000, Some(600), Instant::now());
+        let lane = lane(1_000, Some(600));
         let started = Instant::now();
         for _ in 0..31 {
-            lane.enter().await.wait_for_rate(|| true).await;
+            lane.enter(ONE).await.wait_for_rate(|| true).await;
         }
         let took = started.elapsed();
         assert!(
@@ -197,28 +259,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_called_off_waits_no_longer_and_takes_nothing() {
-        let lane = Lane::new(1_000, Some(60), Instant::now());
-        lane.enter().await.wait_for_rate(|| true).await;
+        let lane = lane(1_000, Some(60));
+        lane.enter(ONE).await.wait_for_rate(|| true).await;
         let started = Instant::now();
         for _ in 0..1_000 {
-            lane.enter().await.wait_for_rate(|| false).await;
+            lane.enter(ONE).await.wait_for_rate(|| false).await;
         }
         assert_eq!(started.elapsed(), Duration::ZERO);
-        lane.enter().await.wait_for_rate(|| true).await;
+        lane.enter(ONE).await.wait_for_rate(|| true).await;
         assert_eq!(started.elapsed(), Duration::from_secs(1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn after_a_used_up_quota_sends_are_half_as_fast() {
-        let lane = Lane::new(1_000, Some(6_000), Instant::now());
+        let lane = lane(1_000, Some(6_000));
         sleep(Duration::from_secs(1)).await;
-        let mut turn = lane.enter().await;
+        let mut turn = lane.enter(ONE).await;
         turn.wait_for_rate(|| true).await;
         turn.report(Pressure::OverQuota);
         drop(turn);
         let started = Instant::now();
         for _ in 0..100 {
-            lane.enter().await.wait_for_rate(|| true).await;
+            lane.enter(ONE).await.wait_for_rate(|| true).await;
         }
         // 50 a second and a little more every second.
         let took = started.elapsed();
@@ -226,5 +288,78 @@ mod tests {
             (Duration::from_millis(1_750)..Duration::from_millis(2_050)).contains(&took),
             "{took:?}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_small_campaign_takes_turns_with_a_large_one_that_came_first() {
+        // 50 a second.
+        let lane = lane(100, Some(3_000));
+        let started = Instant::now();
+        let send = async |campaign| {
+            lane.enter(campaign).await.wait_for_rate(|| true).await;
+            started.elapsed()
+        };
+        let large = join_all((0..2_000).map(|_| send(ONE)));
+        let small = async {
+            sleep(Duration::from_secs(2)).await;
+            let left = join_all((0..50).map(|_| send(OTHER))).await;
+            left.into_iter().max().expect("fifty") - Duration::from_secs(2)
+        };
+        let (large, small) = tokio::join!(large, small);
+        // Alone it would need one second, with every other turn two.
+        assert!(small < Duration::from_millis(2_600), "{small:?}");
+        let last = large.into_iter().max().expect("two thousand");
+        assert!(
+            last < Duration::from_millis(41_500),
+            "nothing of the rate is lost: {last:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_small_campaign_gets_places_too_when_answers_are_slow() {
+        let lane = lane(10, None);
+        let started = Instant::now();
+        let send = async |campaign| {
+            let mut turn = lane.enter(campaign).await;
+            turn.wait_for_rate(|| true).await;
+            sleep(Duration::from_millis(100)).await;
+            started.elapsed()
+        };
+        let large = join_all((0..1_000).map(|_| send(ONE)));
+        let small = async {
+            sleep(Duration::from_secs(1)).await;
+            let left = join_all((0..20).map(|_| send(OTHER))).await;
+            left.into_iter().max().expect("twenty") - Duration::from_secs(1)
+        };
+        let (_, small) = tokio::join!(large, small);
+        assert!(small < Duration::from_millis(900), "{small:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_at_a_small_part_of_the_quota_hears_soon_of_a_larger_one() {
+        let lane = lane(10, Some(60));
+        lane.set_part(1.0 / 64.0);
+        lane.enter(ONE).await.wait_for_rate(|| true).await;
+        let started = Instant::now();
+        let (_, ()) = tokio::join!(
+            async { lane.enter(ONE).await.wait_for_rate(|| true).await },
+            async {
+                sleep(Duration::from_secs(1)).await;
+                lane.set_part(1.0);
+            }
+        );
+        let took = started.elapsed();
+        assert!(took < Duration::from_millis(2_300), "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn lines_that_nobody_stands_in_are_given_up() {
+        let lane = lane(10, None);
+        let _standing = lane.enter(NotificationId(1)).await;
+        for id in 2..1_000 {
+            drop(lane.enter(NotificationId(id)).await);
+        }
+        let lines = lane.lines.lock().expect("nobody panicked");
+        assert!(lines.len() <= LINES + 1 && lines.contains_key(&NotificationId(1)));
     }
 }

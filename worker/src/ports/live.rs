@@ -16,9 +16,10 @@ use jraze_storage::Store;
 use jraze_storage::audience_filter::AudienceRange;
 use jraze_storage::audience_stream::{AudienceStream, Audiences, Target};
 use jraze_storage::dispatch::{Advance, ClaimedDevice, Retry, Unit, Units, Window, Windows};
+use jraze_storage::fleet::Fleet as Workers;
 use jraze_storage::notifications::{NotificationRef, Notifications};
 
-use super::{Audience, Book, Held, Log, Provider, Providers, Queue, Stored, Targets, World};
+use super::{Audience, Book, Fleet, Held, Log, Provider, Providers, Queue, Stored, Targets, World};
 
 /// The world as it is.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +31,7 @@ impl World for Live {
     type Book = Notifications;
     type Log = InternalClient;
     type Providers = ProviderSet;
+    type Fleet = Workers;
 }
 
 /// The queue in the database.
@@ -139,6 +141,16 @@ impl Log for InternalClient {
     }
 }
 
+impl Fleet for Workers {
+    async fn present(&self, owner: &str, quotas: &[String], lasts: Duration) -> Stored<Vec<usize>> {
+        Workers::present(self, owner, quotas, lasts).await
+    }
+
+    async fn leave(&self, owner: &str) -> Stored<()> {
+        Workers::leave(self, owner).await
+    }
+}
+
 impl Providers for ProviderSet {
     type Provider = jraze_providers::Provider;
 
@@ -165,5 +177,9 @@ impl Provider for jraze_providers::Provider {
         wanted: &(dyn Fn() -> bool + Sync),
     ) -> Outcome {
         jraze_providers::Provider::send_while(self, message, token, wanted).await
+    }
+
+    fn quota(&self) -> Option<String> {
+        jraze_providers::Provider::quota(self)
     }
 }
