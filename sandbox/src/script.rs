@@ -6,27 +6,23 @@
 //! that no rule wants is answered as usual. Rules are asked only for requests that passed the
 //! provider's checks: a scripted 503 never hides a malformed payload.
 //!
+//! Here is the language: what can be said, and what makes no sense. [`director`] is the script at work.
+//!
 //! Adding a kind of answer: a variant of [`Answer`] here, its rendering in [`crate::render`], and when
 //! it does something to the connection, its execution in [`crate::server`].
 //!
 //! [`Settings::script`]: crate::Settings::script
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-};
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    chance,
-    ledger::Provider,
-    {apns, fcm},
-};
+use crate::{apns, fcm, ledger::Provider};
+
+mod director;
+
+pub(crate) use self::director::{Asked, Decision, Director};
 
 /// A list of rules; the first that applies to a request wins.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -201,55 +197,25 @@ impl Http2Code {
     }
 }
 
-/// A rule that makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("rule {index}: {problem}")]
-pub struct ScriptError {
-    /// Position of the rule, from 0.
-    pub index: usize,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
-/// What the script decided for one request.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Decision {
-    /// The answer, or none for the usual one.
-    pub(crate) answer: Option<Arc<Answer>>,
-    /// Extra time in milliseconds, and how much more by chance.
-    pub(crate) latency_ms: u64,
-    pub(crate) latency_jitter_ms: u64,
-}
-
-/// A rule at work.
-#[derive(Debug)]
-struct Active {
-    rule: Rule,
-    answer: Option<Arc<Answer>>,
-    provider: Option<Provider>,
-    taken: AtomicU64,
-    taken_by_token: Mutex<HashMap<String, u32>>,
-}
-
-impl Active {
-    fn check(rule: Rule, index: usize) -> Result<Self, ScriptError> {
-        let refuse = |problem: String| Err(ScriptError { index, problem });
-        if rule.token.is_some() && rule.token_prefix.is_some() {
-            return refuse("token and token_prefix exclude each other".to_owned());
+impl Rule {
+    /// Whether the rule makes sense, and the provider that it is for: an error's own when it names none.
+    fn check(&self) -> Result<Option<Provider>, String> {
+        if self.token.is_some() && self.token_prefix.is_some() {
+            return Err("token and token_prefix exclude each other".to_owned());
         }
-        if rule.probability.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
-            return refuse("probability must be from 0 to 1".to_owned());
+        if self.probability.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
+            return Err("probability must be from 0 to 1".to_owned());
         }
-        if rule.latency_ms.max(rule.latency_jitter_ms) > 600_000 {
-            return refuse("latency_ms must be at most 600000, as latency_jitter_ms".to_owned());
+        if self.latency_ms.max(self.latency_jitter_ms) > 600_000 {
+            return Err("latency_ms must be at most 600000, as latency_jitter_ms".to_owned());
         }
-        if rule.oauth && (rule.token.is_some() || rule.token_prefix.is_some() || rule.provider.is_some()) {
-            return refuse("oauth goes with neither a token nor a provider".to_owned());
+        if self.oauth && (self.token.is_some() || self.token_prefix.is_some() || self.provider.is_some()) {
+            return Err("oauth goes with neither a token nor a provider".to_owned());
         }
-        let mut provider = rule.provider;
-        match &rule.answer {
-            Some(Answer::Error { code, .. }) if rule.oauth => {
-                fcm::oauth::check_code(code).map_err(|problem| ScriptError { index, problem })?;
+        let mut provider = self.provider;
+        match &self.answer {
+            Some(Answer::Error { code, .. }) if self.oauth => {
+                fcm::oauth::check_code(code)?;
             }
             Some(Answer::Error {
                 code, retry_after, ..
@@ -258,7 +224,7 @@ impl Active {
                     (true, _) => Provider::Fcm,
                     (_, true) => Provider::Apns,
                     _ => {
-                        return refuse(format!(
+                        return Err(format!(
                             "neither FCM nor APNs has an error {code:?}; FCM: {}; APNs: {}",
                             fcm::answers::names(),
                             apns::answers::names()
@@ -266,24 +232,24 @@ impl Active {
                     }
                 };
                 if provider.is_some_and(|wanted| wanted != known) {
-                    return refuse(format!("{code} is an error of the other provider"));
+                    return Err(format!("{code} is an error of the other provider"));
                 }
                 provider = Some(known);
                 if let Some(value) = retry_after
                     && http::HeaderValue::from_str(value).is_err()
                 {
-                    return refuse("retry_after is not a header value".to_owned());
+                    return Err("retry_after is not a header value".to_owned());
                 }
             }
             Some(Answer::Http { status, headers, .. }) => {
                 if !(200..=599).contains(status) {
-                    return refuse("status must be from 200 to 599".to_owned());
+                    return Err("status must be from 200 to 599".to_owned());
                 }
                 for (name, value) in headers {
                     if http::HeaderName::from_bytes(name.as_bytes()).is_err()
                         || http::HeaderValue::from_str(value).is_err()
                     {
-                        return refuse(format!("header {name:?} cannot be sent"));
+                        return Err(format!("header {name:?} cannot be sent"));
                     }
                 }
             }
@@ -294,264 +260,27 @@ impl Active {
                 every_ms,
             }) => {
                 if status.is_some_and(|status| bytes.is_none() || !(200..=599).contains(&status)) {
-                    return refuse("status must be from 200 to 599, and goes with bytes".to_owned());
+                    return Err("status must be from 200 to 599, and goes with bytes".to_owned());
                 }
                 if !(1..=16_384).contains(chunk_bytes) || *every_ms > 600_000 {
-                    return refuse("chunk_bytes must be from 1 to 16384, every_ms at most 600000".to_owned());
+                    return Err("chunk_bytes must be from 1 to 16384, every_ms at most 600000".to_owned());
                 }
             }
             Some(Answer::StreamLimit { streams }) if !(1..=100_000).contains(streams) => {
-                return refuse("streams must be from 1 to 100000".to_owned());
+                return Err("streams must be from 1 to 100000".to_owned());
             }
             _ => {}
         }
-        Ok(Self {
-            answer: rule.answer.clone().map(Arc::new),
-            rule,
-            provider,
-            taken: AtomicU64::new(0),
-            taken_by_token: Mutex::default(),
-        })
-    }
-
-    /// Whether the rule takes this request; counts it when so.
-    fn takes(&self, index: usize, request: &Asked<'_>) -> bool {
-        if self.rule.oauth != request.oauth
-            || self.provider.is_some_and(|provider| provider != request.provider)
-            || self
-                .rule
-                .token
-                .as_deref()
-                .is_some_and(|token| token != request.token)
-            || self
-                .rule
-                .token_prefix
-                .as_deref()
-                .is_some_and(|prefix| !request.token.starts_with(prefix))
-        {
-            return false;
-        }
-        if let Some(probability) = self.rule.probability {
-            let draw = chance::hash(request.seed, request.token.as_bytes());
-            let draw = chance::mix(draw ^ chance::mix(request.attempt ^ ((index as u64) << 48)));
-            if !chance::happens(draw, probability) {
-                return false;
-            }
-        }
-        if let Some(limit) = self.rule.times_per_token {
-            let mut counts = self.taken_by_token.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = counts.entry(request.token.to_owned()).or_default();
-            if *count >= limit {
-                return false;
-            }
-            *count += 1;
-        }
-        match self.rule.times {
-            Some(limit) => self
-                .taken
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
-                    (taken < limit).then_some(taken + 1)
-                })
-                .is_ok(),
-            None => {
-                self.taken.fetch_add(1, Ordering::Relaxed);
-                true
-            }
-        }
+        Ok(provider)
     }
 }
 
-/// A request as the script sees it.
-pub(crate) struct Asked<'a> {
-    pub(crate) provider: Provider,
-    pub(crate) token: &'a str,
-    /// It asks for an access token, and has no push token.
-    pub(crate) oauth: bool,
-    /// How often the token was sent to before.
-    pub(crate) attempt: u64,
-    pub(crate) seed: u64,
-}
-
-/// Rules at work, with the exact tokens in a table so that 100,000 of them cost one look-up.
-#[derive(Debug, Default)]
-struct Compiled {
-    rules: Vec<Active>,
-    by_token: HashMap<String, Vec<usize>>,
-    others: Vec<usize>,
-}
-
-impl Compiled {
-    fn new(script: Script) -> Result<Self, ScriptError> {
-        let mut compiled = Self::default();
-        for (index, rule) in script.rules.into_iter().enumerate() {
-            match &rule.token {
-                Some(token) => compiled.by_token.entry(token.clone()).or_default().push(index),
-                None => compiled.others.push(index),
-            }
-            compiled.rules.push(Active::check(rule, index)?);
-        }
-        Ok(compiled)
-    }
-
-    fn decide(&self, request: &Asked<'_>) -> Option<Decision> {
-        let exact = self.by_token.get(request.token).map_or(&[][..], Vec::as_slice);
-        let (mut exact, mut others) = (exact.iter().peekable(), self.others.iter().peekable());
-        loop {
-            // Both lists are in the order of the script; the smaller index is asked first.
-            let index = match (exact.peek(), others.peek()) {
-                (Some(a), Some(b)) if a < b => exact.next(),
-                (_, Some(_)) => others.next(),
-                (Some(_), None) => exact.next(),
-                (None, None) => None,
-            }?;
-            let active = &self.rules[*index];
-            if active.takes(*index, request) {
-                return Some(Decision {
-                    answer: active.answer.clone(),
-                    latency_ms: active.rule.latency_ms,
-                    latency_jitter_ms: active.rule.latency_jitter_ms,
-                });
-            }
-        }
-    }
-}
-
-/// The script in force.
-#[derive(Debug, Default)]
-pub(crate) struct Director {
-    armed: AtomicBool,
-    compiled: RwLock<Arc<Compiled>>,
-}
-
-impl Director {
-    /// Puts `script` in the place of the one before, with fresh counts.
-    pub(crate) fn replace(&self, script: Script) -> Result<(), ScriptError> {
-        let compiled = Compiled::new(script)?;
-        let armed = !compiled.rules.is_empty();
-        *self.compiled.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(compiled);
-        self.armed.store(armed, Ordering::Release);
-        Ok(())
-    }
-
-    /// The script in force and how many requests each rule took.
-    pub(crate) fn report(&self) -> (Script, Vec<u64>) {
-        let compiled = self.current();
-        let rules = compiled.rules.iter().map(|active| active.rule.clone());
-        let taken = compiled
-            .rules
-            .iter()
-            .map(|active| active.taken.load(Ordering::Relaxed));
-        (
-            Script {
-                rules: rules.collect(),
-            },
-            taken.collect(),
-        )
-    }
-
-    /// What the script wants for a request; none when no rule takes it. `asked` is called only when
-    /// there are rules, because it may cost a look-up.
-    pub(crate) fn decide<'a>(&self, asked: impl FnOnce() -> Asked<'a>) -> Option<Decision> {
-        if !self.armed.load(Ordering::Acquire) {
-            return None;
-        }
-        self.current().decide(&asked())
-    }
-
-    fn current(&self) -> Arc<Compiled> {
-        Arc::clone(&self.compiled.read().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn director(json: &str) -> Director {
-        let director = Director::default();
-        director.replace(serde_json::from_str(json).unwrap()).unwrap();
-        director
-    }
-
-    fn ask(director: &Director, provider: Provider, token: &str, attempt: u64) -> Option<Answer> {
-        director
-            .decide(|| Asked {
-                provider,
-                token,
-                oauth: false,
-                attempt,
-                seed: 1,
-            })
-            .and_then(|decision| decision.answer)
-            .map(|answer| (*answer).clone())
-    }
-
-    #[test]
-    fn the_first_rule_that_applies_wins_exact_or_not() {
-        let director = director(
-            r#"{"rules":[{"token_prefix":"a","answer":"stall"},{"token":"ab","answer":"close"},
-                {"token":"b","answer":"close"},{"answer":"half_body"}]}"#,
-        );
-        assert_eq!(ask(&director, Provider::Fcm, "ab", 0), Some(Answer::Stall));
-        assert_eq!(ask(&director, Provider::Fcm, "b", 0), Some(Answer::Close));
-        assert_eq!(ask(&director, Provider::Fcm, "c", 0), Some(Answer::HalfBody));
-    }
-
-    #[test]
-    fn a_rule_with_times_is_spent_after_them() {
-        let director =
-            director(r#"{"rules":[{"times":2,"answer":"close"},{"times_per_token":1,"answer":"stall"}]}"#);
-        let answers: Vec<_> = (0..4).map(|n| ask(&director, Provider::Fcm, "t", n)).collect();
-        assert_eq!(
-            answers,
-            [
-                Some(Answer::Close),
-                Some(Answer::Close),
-                Some(Answer::Stall),
-                None
-            ]
-        );
-        assert_eq!(ask(&director, Provider::Fcm, "u", 0), Some(Answer::Stall));
-    }
-
-    #[test]
-    fn an_error_code_binds_the_rule_to_its_provider() {
-        let director = director(r#"{"rules":[{"answer":{"error":{"code":"BadDeviceToken"}}}]}"#);
-        assert!(ask(&director, Provider::Fcm, "t", 0).is_none());
-        assert!(ask(&director, Provider::Apns, "t", 0).is_some());
-    }
-
-    #[test]
-    fn a_rule_that_makes_no_sense_is_refused_with_its_position() {
-        for (json, word) in [
-            (r#"{"rules":[{},{"token":"a","token_prefix":"b"}]}"#, "exclude"),
-            (r#"{"rules":[{},{"probability":1.5}]}"#, "probability"),
-            (
-                r#"{"rules":[{},{"answer":{"error":{"code":"Nonsense"}}}]}"#,
-                "Nonsense",
-            ),
-            (r#"{"rules":[{},{"answer":{"http":{"status":99}}}]}"#, "status"),
-        ] {
-            let error = Director::default()
-                .replace(serde_json::from_str(json).unwrap())
-                .unwrap_err();
-            assert_eq!(error.index, 1);
-            assert!(error.problem.contains(word), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_probability_draws_the_same_in_every_run() {
-        let json = r#"{"rules":[{"probability":0.3,"answer":"stall"}]}"#;
-        let run = || -> Vec<bool> {
-            let director = director(json);
-            (0..1000)
-                .map(|n| ask(&director, Provider::Fcm, &format!("t{n}"), 0).is_some())
-                .collect()
-        };
-        let first = run();
-        assert_eq!(first, run());
-        let hits = first.iter().filter(|hit| **hit).count();
-        assert!((240..360).contains(&hits), "{hits}");
-    }
+/// A rule that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("rule {index}: {problem}")]
+pub struct ScriptError {
+    /// Position of the rule, from 0.
+    pub index: usize,
+    /// What is wrong with it.
+    pub problem: String,
 }
