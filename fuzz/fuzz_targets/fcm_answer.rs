@@ -28,5 +28,6 @@ fuzz_target!(|data: &[u8]| {
         proven: answer.flags.contains("proven"),
     };
     let decided = classify(answer.status, &answer.headers, &answer.body, at);
-    verdict::check(&decided, answer.status, is_unregistered(&answer.body));
+    let signal = answer.status == 404 && is_unregistered(&answer.body);
+    verdict::check(&decided, answer.status, signal);
 });

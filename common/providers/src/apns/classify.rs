@@ -15,6 +15,7 @@
 //! | 403 | `Forbidden` | access refused | | credential |
 //! | 404, 405 | `BadPath`, `MethodNotAllowed` | refused | | |
 //! | 410 | `Unregistered`, `ExpiredToken` | unregistered | dead | |
+//! | other 4xx | `Unregistered`, `ExpiredToken` | token refused | doubtful | |
 //! | 413 | `PayloadTooLarge` | payload refused | | notification |
 //! | 429 | `TooManyRequests` | deferred | | device, Retry-After or from 60 s |
 //! | 429 | `TooManyProviderTokenUpdates` | requeued | | credential, 20 min |
@@ -100,6 +101,13 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], at: Circum
         | BadCertificateEnvironment => to_credential(Delivery::Requeued),
         Forbidden => to_credential(Delivery::AccessRefused),
         BadPath | MethodNotAllowed => ends_as(Delivery::Refused),
+        // A word that buries belongs to one status: under any other, somebody is confused.
+        Unregistered | ExpiredToken if status.is_server_error() => {
+            by_class(status, &body, &word, wait, at.jitter)
+        }
+        Unregistered | ExpiredToken if status != StatusCode::GONE => {
+            ends_as(Delivery::TokenRefused).with_device(DeviceEffect::Doubtful)
+        }
         Unregistered => {
             let since = body
                 .timestamp

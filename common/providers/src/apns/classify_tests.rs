@@ -238,3 +238,18 @@ fn only_two_reasons_declare_a_device_dead() {
         }
     }
 }
+
+#[test]
+fn a_reason_buries_a_token_under_410_only_and_is_tried_again_when_the_server_failed() {
+    for word in ["Unregistered", "ExpiredToken"] {
+        for status in 300..=599 {
+            let outcome = outcome(judge(status, None, &reason(word)));
+            let dead = matches!(outcome.device, DeviceEffect::Dead { .. });
+            assert_eq!(dead, status == 410, "{status} {word}");
+            if status >= 500 {
+                assert_eq!(outcome.delivery, Delivery::Deferred, "{status} {word}");
+                assert_eq!(outcome.device, DeviceEffect::None, "{status} {word}");
+            }
+        }
+    }
+}

@@ -14,11 +14,12 @@
 //! | 403 | `SENDER_ID_MISMATCH` | token refused | doubtful | |
 //! | 403 | no `FcmError` (API off, role missing) | requeued | | credential |
 //! | 404 | `UNREGISTERED` | unregistered | dead | |
+//! | other 4xx | `UNREGISTERED` | token refused | doubtful | |
 //! | 404 | no `FcmError` (wrong project or address) | requeued | | credential |
 //! | 413 | | payload refused | | notification |
 //! | 429 | quota of one device | deferred | | device, Retry-After |
 //! | 429 | otherwise | deferred | | credential, Retry-After or 60 s |
-//! | 5xx | | deferred | | delivery, Retry-After |
+//! | 5xx | whatever it says of the token | deferred | | delivery, Retry-After |
 //! | 3xx | (never followed) | requeued | | credential |
 //! | 4xx | any other code, kept as it came | refused | | |
 
@@ -62,7 +63,7 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], at: Circum
     let ends_as = |delivery| Outcome::new(delivery, &reason);
     Verdict::Final(
         match (status.as_u16(), error.raw_error_code(), error.error_code()) {
-            (_, _, Some(ErrorCode::Unregistered)) => {
+            (404, _, Some(ErrorCode::Unregistered)) => {
                 ends_as(Delivery::Unregistered).with_device(DeviceEffect::Dead {
                     since: Some(at.sent_at),
                 })
@@ -99,6 +100,10 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], at: Circum
             }
             (500.., _, _) | (_, _, Some(ErrorCode::Internal | ErrorCode::Unavailable)) => {
                 ends_as(Delivery::Deferred).with_hold(Scope::Delivery, wait())
+            }
+            // A word that buries belongs to one status: under any other, somebody is confused.
+            (_, _, Some(ErrorCode::Unregistered)) => {
+                ends_as(Delivery::TokenRefused).with_device(DeviceEffect::Doubtful)
             }
             _ => ends_as(Delivery::Refused),
         },

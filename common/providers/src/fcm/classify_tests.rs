@@ -423,6 +423,28 @@ fn only_one_code_declares_a_device_dead() {
 }
 
 #[test]
+fn unregistered_buries_a_token_under_404_only_and_is_tried_again_when_the_server_failed() {
+    let body = error("NOT_FOUND", Some("UNREGISTERED"), None);
+    for status in 300..=599 {
+        let (outcome, is_final) = match judge(status, None, &body, true) {
+            Verdict::Final(outcome) => (outcome, true),
+            Verdict::Resend { otherwise, .. } => (otherwise, false),
+        };
+        let dead = matches!(outcome.device, DeviceEffect::Dead { .. });
+        assert_eq!(dead, status == 404 && is_final, "{status}");
+        if status >= 500 {
+            assert_eq!(outcome.delivery, Delivery::Deferred, "{status}");
+            assert_eq!(outcome.device, DeviceEffect::None, "{status}");
+        }
+    }
+    let elsewhere = outcome(judge(400, None, &body, true));
+    assert_eq!(
+        (elsewhere.delivery, elsewhere.device),
+        (Delivery::TokenRefused, DeviceEffect::Doubtful)
+    );
+}
+
+#[test]
 fn a_body_of_any_shape_is_survived() {
     let bodies: [&[u8]; 9] = [
         b"",
