@@ -35,7 +35,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use jraze_openapi::spec::Ports;
 use jraze_runtime::{clock::Clock, lifecycle::Lifecycle};
 use jraze_storage::{
-    Store, audience_stream::Audiences, devices::Devices, dispatch::Units, keys::Keys,
+    Store, audience_stream::Audiences, devices::Devices, dispatch::Units, fleet::Fleet, keys::Keys,
     notifications::Notifications, send_log::SendLog, tallies::Tallies,
 };
 use poem::{Response, endpoint::BoxEndpoint};
@@ -182,6 +182,7 @@ fn assemble(
         units: units.clone(),
         audiences: Audiences::new(&store),
         ledger: Tallies::new(&store),
+        fleet: Fleet::new(&store),
         clock: Arc::clone(&clock),
         random: Arc::clone(&random),
         launched: Arc::clone(&launched),

@@ -24,9 +24,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use jraze_runtime::clock::Clock;
+use jraze_storage::dispatch::Via;
+use jraze_storage::fleet::CredentialHold;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::gates::{Closed, Gated, Gates};
 use crate::pace::Lane;
 use crate::ports::Fleet;
 
@@ -86,11 +91,15 @@ impl Standing {
     }
 }
 
-/// The quotas that this worker sends under, each with the lane of its sends.
+/// What this worker has in common with the others.
 #[derive(Debug)]
 pub(crate) struct Membership {
     pub(crate) owner: String,
+    /// The quotas that it sends under, each with the lane of its sends.
     pub(crate) quotas: Vec<(String, Arc<Lane>)>,
+    /// The credentials that it leaves alone, which it tells for those who look at a campaign.
+    pub(crate) gates: Arc<Gates>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Membership {
@@ -98,6 +107,7 @@ impl Membership {
     pub(crate) async fn keep(self, fleet: impl Fleet, done: &CancellationToken) {
         let (names, lanes): (Vec<String>, Vec<Arc<Lane>>) = self.quotas.into_iter().unzip();
         let mut standings = vec![Standing::default(); lanes.len()];
+        let mut told = Vec::new();
         let apply = |standings: &[Standing]| {
             let now = Instant::now();
             for (standing, lane) in standings.iter().zip(&lanes) {
@@ -130,11 +140,33 @@ impl Membership {
                 Err(error) => tracing::warn!(%error, "counting the workers under a quota failed"),
             }
             apply(&standings);
+            let closed = self.gates.closed(Instant::now());
+            if !(told.is_empty() && closed.is_empty()) {
+                let holds: Vec<_> = closed
+                    .iter()
+                    .map(|closed| hold(closed, self.clock.now()))
+                    .collect();
+                if let Err(error) = fleet.hold(&self.owner, &holds).await {
+                    tracing::warn!(%error, "telling which credentials are held failed");
+                }
+                told = holds;
+            }
             done.run_until_cancelled(sleep_until(asked + EVERY)).await;
         }
         if let Err(error) = fleet.leave(&self.owner).await {
             tracing::debug!(%error, "the others count this worker for some seconds more");
         }
+    }
+}
+
+fn hold(closed: &Closed, now: DateTime<Utc>) -> CredentialHold {
+    let Gated { app, by, on } = closed.gated;
+    CredentialHold {
+        app,
+        via: Via { by, on },
+        reason: closed.reason.clone(),
+        since: now - closed.since,
+        until: now + closed.left,
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jraze_domain::device::{DevicePlatform, SendPlatform};
+use jraze_domain::dispatch::Reason;
 use jraze_domain::ids::AppId;
 use tokio::time::Instant;
 
@@ -42,6 +43,21 @@ impl Gated {
 struct Gate {
     closed_until: Instant,
     next_wait: Duration,
+    /// Since when the provider took nothing.
+    since: Instant,
+    /// Its last word.
+    reason: Reason,
+}
+
+/// A closed gate, for those who ask why a campaign waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Closed {
+    pub(crate) gated: Gated,
+    pub(crate) reason: Reason,
+    /// How long ago it was closed for the first time.
+    pub(crate) since: Duration,
+    /// How long it stays closed.
+    pub(crate) left: Duration,
 }
 
 /// The gates of one worker.
@@ -66,20 +82,42 @@ impl Gates {
     }
 
     /// Closes a gate. The many sends in flight that all report the same failure close it once.
-    pub(crate) fn close(&self, gated: Gated, wait: Option<Duration>, reason: &str, now: Instant) {
+    pub(crate) fn close(&self, gated: Gated, wait: Option<Duration>, reason: &Reason, now: Instant) {
         let mut gates = self.gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         self.any.store(true, Ordering::Release);
         let gate = gates.entry(gated).or_insert(Gate {
             closed_until: now,
             next_wait: FIRST_WAIT,
+            since: now,
+            reason: Reason::default(),
         });
         if gate.closed_until > now {
             return;
         }
         gate.closed_until = now + wait.unwrap_or(gate.next_wait);
         gate.next_wait = (gate.next_wait * 2).min(LONGEST_WAIT);
+        gate.reason = reason.clone();
         let Gated { app, by, on } = gated;
-        tracing::warn!(app.id = app.0, provider = ?by, device_platform = ?on, reason, "credential refused, sending with it is held");
+        tracing::warn!(app.id = app.0, provider = ?by, device_platform = ?on, %reason, "credential refused, sending with it is held");
+    }
+
+    /// The gates that are closed.
+    pub(crate) fn closed(&self, now: Instant) -> Vec<Closed> {
+        if !self.any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let gates = self.gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let closed = gates.iter().filter(|(_, gate)| gate.closed_until > now);
+        let mut closed: Vec<_> = closed
+            .map(|(gated, gate)| Closed {
+                gated: *gated,
+                reason: gate.reason.clone(),
+                since: now.saturating_duration_since(gate.since),
+                left: gate.closed_until - now,
+            })
+            .collect();
+        closed.sort_by_key(|closed| closed.gated);
+        closed
     }
 
     /// The provider took something for there: whatever was wrong is not any more. What it took while a gate
@@ -107,23 +145,27 @@ mod tests {
         on: None,
     };
 
+    fn refused() -> Reason {
+        Reason::new("UNAUTHENTICATED")
+    }
+
     #[test]
     fn a_thousand_reports_of_one_failure_close_the_gate_once() {
         let (gates, now) = (Gates::default(), Instant::now());
         for _ in 0..1_000 {
-            gates.close(CREDENTIAL, None, "UNAUTHENTICATED", now);
+            gates.close(CREDENTIAL, None, &refused(), now);
         }
         assert_eq!(gates.closed_for(CREDENTIAL, now), Some(FIRST_WAIT));
         let later = now + FIRST_WAIT;
         assert_eq!(gates.closed_for(CREDENTIAL, later), None);
-        gates.close(CREDENTIAL, None, "UNAUTHENTICATED", later);
+        gates.close(CREDENTIAL, None, &refused(), later);
         assert_eq!(gates.closed_for(CREDENTIAL, later), Some(FIRST_WAIT * 2));
     }
 
     #[test]
     fn the_providers_wait_goes_first_and_success_opens() {
         let (gates, now) = (Gates::default(), Instant::now());
-        gates.close(CREDENTIAL, Some(Duration::from_secs(7)), "UNAUTHENTICATED", now);
+        gates.close(CREDENTIAL, Some(Duration::from_secs(7)), &refused(), now);
         assert_eq!(gates.closed_for(CREDENTIAL, now), Some(Duration::from_secs(7)));
         gates.open(CREDENTIAL, now);
         assert_eq!(
@@ -133,7 +175,7 @@ mod tests {
         );
         let later = now + Duration::from_secs(7);
         gates.open(CREDENTIAL, later);
-        gates.close(CREDENTIAL, None, "UNAUTHENTICATED", later);
+        gates.close(CREDENTIAL, None, &refused(), later);
         assert_eq!(
             gates.closed_for(CREDENTIAL, later),
             Some(FIRST_WAIT),
@@ -148,16 +190,32 @@ mod tests {
             ..CREDENTIAL
         };
         let (ios, android) = (on(DevicePlatform::Ios), on(DevicePlatform::Android));
-        gates.close(ios, None, "THIRD_PARTY_AUTH_ERROR", now);
+        gates.close(ios, None, &refused(), now);
         assert_eq!(gates.closed_for(ios, now), Some(FIRST_WAIT));
         assert_eq!(gates.closed_for(android, now), None);
         assert_eq!(gates.closed_for(CREDENTIAL, now), None);
         // What another platform takes says nothing about this one.
         let later = now + FIRST_WAIT;
         gates.open(android, later);
-        gates.close(ios, None, "THIRD_PARTY_AUTH_ERROR", later);
+        gates.close(ios, None, &refused(), later);
         assert_eq!(gates.closed_for(ios, later), Some(FIRST_WAIT * 2));
-        gates.close(CREDENTIAL, None, "UNAUTHENTICATED", later);
+        gates.close(CREDENTIAL, None, &refused(), later);
         assert_eq!(gates.closed_for(android, later), Some(FIRST_WAIT));
+    }
+    #[test]
+    fn what_is_closed_says_why_and_since_the_first_refusal() {
+        let (gates, now) = (Gates::default(), Instant::now());
+        assert_eq!(gates.closed(now), []);
+        gates.close(CREDENTIAL, None, &refused(), now);
+        let later = now + FIRST_WAIT;
+        assert_eq!(gates.closed(later), [], "it is being tried");
+        gates.close(CREDENTIAL, None, &refused(), later);
+        let closed = Closed {
+            gated: CREDENTIAL,
+            reason: refused(),
+            since: FIRST_WAIT,
+            left: FIRST_WAIT * 2,
+        };
+        assert_eq!(gates.closed(later), [closed]);
     }
 }

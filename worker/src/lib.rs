@@ -150,6 +150,8 @@ pub async fn run_in<W: World>(
     let membership = fleet::Membership {
         owner: owner.clone(),
         quotas: sender.quotas(),
+        gates: sender.gates(),
+        clock: clock.clone(),
     };
     let campaigns = Arc::new(campaigns::Campaigns::<W>::new(notifications, providers));
     let dispatcher = dispatch::Dispatcher::<W> {

@@ -37,6 +37,7 @@ use jraze_storage::StorageError;
 use jraze_storage::audience_filter::AudienceRange;
 use jraze_storage::audience_stream::Target;
 use jraze_storage::dispatch::{Advance, ClaimedDevice, Fenced, Retry, Unit, Window};
+use jraze_storage::fleet::CredentialHold;
 
 pub use live::{Live, LiveQueue};
 
@@ -175,6 +176,9 @@ pub trait Fleet: Debug + Send + Sync + 'static {
         quotas: &[String],
         lasts: Duration,
     ) -> impl Future<Output = Stored<Vec<usize>>> + Send;
+
+    /// `owner` leaves these credentials alone, and no others.
+    fn hold(&self, owner: &str, holds: &[CredentialHold]) -> impl Future<Output = Stored<()>> + Send;
 
     /// `owner` sends nothing any more.
     fn leave(&self, owner: &str) -> impl Future<Output = Stored<()>> + Send;

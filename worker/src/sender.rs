@@ -120,6 +120,11 @@ impl<W: World> Sender<W> {
         waits?.into_iter().min()
     }
 
+    /// The gates, for those who tell of them.
+    pub(crate) fn gates(&self) -> Arc<Gates> {
+        Arc::clone(&self.gates)
+    }
+
     /// How long nothing can be sent this way.
     pub(crate) fn held_for_via(&self, app: AppId, via: Via) -> Option<Duration> {
         let gated = Gated {
@@ -280,10 +285,10 @@ impl<W: World> Sender<W> {
                     || (hold.scope == Scope::Connection && hold.wait.is_some()) =>
             {
                 let all = Gated::all(at.app, at.by);
-                self.gates.close(all, hold.wait, outcome.reason.as_str(), now);
+                self.gates.close(all, hold.wait, &outcome.reason, now);
             }
             Some(hold) if hold.scope == Scope::Platform => {
-                self.gates.close(at, hold.wait, outcome.reason.as_str(), now);
+                self.gates.close(at, hold.wait, &outcome.reason, now);
             }
             _ if outcome.delivery == Delivery::Accepted => self.gates.open(at, now),
             _ => {}

@@ -165,7 +165,7 @@ fn send_platform(wire: WireSendPlatform) -> SendPlatform {
     }
 }
 
-fn show_send_platform(platform: SendPlatform) -> WireSendPlatform {
+pub(super) fn show_send_platform(platform: SendPlatform) -> WireSendPlatform {
     match platform {
         SendPlatform::Unknown => WireSendPlatform::Unknown,
         SendPlatform::Fcm => WireSendPlatform::Fcm,
@@ -183,7 +183,7 @@ fn device_platform(wire: WireDevicePlatform) -> DevicePlatform {
     }
 }
 
-fn show_device_platform(platform: DevicePlatform) -> WireDevicePlatform {
+pub(super) fn show_device_platform(platform: DevicePlatform) -> WireDevicePlatform {
     match platform {
         DevicePlatform::Unknown => WireDevicePlatform::Unknown,
         DevicePlatform::Android => WireDevicePlatform::Android,

@@ -6,11 +6,13 @@ use jraze_domain::{
     message::Content,
 };
 use jraze_openapi::dto::{
-    ApiError, Conditions, FailureReason, Hold, Notification as Shown, NotificationDraft, NotificationStatus,
-    OnAmbiguous, OutcomeCounts, Progress, SentCounts,
+    ApiError, Conditions, CredentialHold as ShownCredentialHold, FailureReason, Hold, Notification as Shown,
+    NotificationDraft, NotificationStatus, OnAmbiguous, OutcomeCounts, Progress, SentCounts,
 };
+use jraze_storage::fleet::CredentialHold;
 use jraze_storage::notifications::NotificationRef;
 
+use super::device::{show_device_platform, show_send_platform};
 use super::{condition, error};
 use crate::services::notifications::Seen;
 
@@ -93,6 +95,7 @@ pub(crate) fn show(seen: Seen) -> Shown {
     let Seen {
         notification,
         partitions_done,
+        holds,
         failures,
     } = seen;
     let (all, conditions) = match notification.draft.audience {
@@ -126,7 +129,7 @@ pub(crate) fn show(seen: Seen) -> Shown {
         },
         error: notification.error,
         hold: notification.hold.map(show_hold),
-        holds: Vec::new(),
+        holds: holds.into_iter().map(show_credential_hold).collect(),
         progress: Progress {
             partitions_total: notification.plan.map_or(0, |plan| plan.partitions.into()),
             partitions_done: partitions_done.into(),
@@ -141,6 +144,16 @@ fn show_hold(held: Held) -> Hold {
         code: held.tripped.brake.code().to_owned(),
         message: held.tripped.message,
         since: held.since.into(),
+    }
+}
+
+fn show_credential_hold(held: CredentialHold) -> ShownCredentialHold {
+    ShownCredentialHold {
+        send_platform: show_send_platform(held.via.by),
+        device_platform: held.via.on.map(show_device_platform),
+        reason: held.reason.as_str().to_owned(),
+        since: held.since.into(),
+        until: held.until.into(),
     }
 }
 

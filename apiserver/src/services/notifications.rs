@@ -14,6 +14,7 @@ use jraze_storage::{
     StorageError,
     audience_stream::Audiences,
     dispatch::Units,
+    fleet::{CredentialHold, Fleet},
     notifications::{Launch, NotificationOrder, NotificationRef, Notifications as Repository, Transition},
     tallies::Tallies,
 };
@@ -28,6 +29,8 @@ use crate::random::Random;
 pub(crate) struct Seen {
     pub(crate) notification: Notification,
     pub(crate) partitions_done: u32,
+    /// The credentials that are left alone while it runs.
+    pub(crate) holds: Vec<CredentialHold>,
     /// The most frequent reasons of its failures; `None` where nobody asked.
     pub(crate) failures: Option<Vec<(Reason, u64)>>,
 }
@@ -45,6 +48,7 @@ pub(crate) struct Notifications {
     pub(crate) units: Units,
     pub(crate) audiences: Audiences,
     pub(crate) ledger: Tallies,
+    pub(crate) fleet: Fleet,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<Random>,
     /// Wakes the planner of this process; those of others look by themselves.
@@ -67,6 +71,7 @@ impl Notifications {
                 let seen = Seen {
                     notification,
                     partitions_done: 0,
+                    holds: Vec::new(),
                     failures: Some(Vec::new()),
                 };
                 Ok((seen, false))
@@ -228,7 +233,8 @@ impl Notifications {
     }
 
     async fn see(&self, notification: Notification) -> Result<Seen, ServiceError> {
-        let (id, tally) = (notification.id, notification.tally);
+        let (id, app, tally) = (notification.id, notification.app, notification.tally);
+        let is_running = notification.status == Status::Launched;
         let mut seen = self.see_all(vec![notification]).await?;
         let mut seen = seen.pop().ok_or(ServiceError::UnknownNotification)?;
         // Reasons come with counts of failures: a watcher of a campaign that has none costs no sum.
@@ -237,6 +243,9 @@ impl Notifications {
         } else {
             self.ledger.failures(id, MAX_FAILURES).await?
         });
+        if is_running {
+            seen.holds = self.fleet.holds(app, self.clock.now()).await?;
+        }
         Ok(seen)
     }
 
@@ -261,6 +270,7 @@ impl Notifications {
             Seen {
                 notification,
                 partitions_done,
+                holds: Vec::new(),
                 failures: None,
             }
         };

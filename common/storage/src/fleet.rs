@@ -4,19 +4,82 @@
 //! do for each of them. It counts until the time that it asked for is over, by the database's clock; nobody
 //! elects or assigns anything. What the count is worth, and how long a newcomer holds back, is the
 //! worker's rule.
+//!
+//! The same row says which credentials the worker leaves alone, for those who look at a campaign that waits.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
+use jraze_domain::dispatch::Reason;
+use jraze_domain::ids::AppId;
 use mongodb::Collection;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{self, Document, doc};
+use serde::{Deserialize, Serialize};
 
 use crate::Store;
+use crate::dispatch::{Via, ViaDocument};
 use crate::error::{StorageError, is_duplicate_key};
+use crate::time::{read, stored};
 
 /// The name of the collection.
 pub(crate) const COLLECTION: &str = "workers";
+
+/// A credential that a worker leaves alone for a while, because the provider refuses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialHold {
+    /// Whose.
+    pub app: AppId,
+    /// Which, and for which devices.
+    pub via: Via,
+    /// The provider's own word.
+    pub reason: Reason,
+    /// Since when it is refused without a success in between.
+    pub since: DateTime<Utc>,
+    /// When it is tried again.
+    pub until: DateTime<Utc>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct HoldDocument {
+    app_id: i32,
+    via: ViaDocument,
+    reason: String,
+    since: bson::DateTime,
+    until: bson::DateTime,
+}
+
+impl From<&CredentialHold> for HoldDocument {
+    fn from(hold: &CredentialHold) -> Self {
+        Self {
+            app_id: hold.app.0.into(),
+            via: hold.via.into(),
+            reason: hold.reason.as_str().to_owned(),
+            since: stored(hold.since),
+            until: stored(hold.until),
+        }
+    }
+}
+
+impl HoldDocument {
+    /// `None` for one of a later version.
+    fn read(self) -> Option<CredentialHold> {
+        Some(CredentialHold {
+            app: AppId(u16::try_from(self.app_id).ok()?),
+            via: self.via.read()?,
+            reason: Reason::new(&self.reason),
+            since: read(self.since),
+            until: read(self.until),
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct HoldsDocument {
+    #[serde(default)]
+    holds: Vec<HoldDocument>,
+}
 
 /// The repository of workers.
 #[derive(Debug, Clone)]
@@ -84,6 +147,53 @@ impl Fleet {
             usize::try_from(found).unwrap_or_default().max(1)
         };
         Ok(quotas.iter().map(workers).collect())
+    }
+
+    /// `owner`, which is there, leaves these credentials alone, and no others.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn hold(&self, owner: &str, holds: &[CredentialHold]) -> Result<(), StorageError> {
+        let holds: Vec<HoldDocument> = holds.iter().map(HoldDocument::from).collect();
+        let holds = bson::serialize_to_bson(&holds).map_err(StorageError::encode)?;
+        self.collection
+            .update_one(doc! { "_id": owner }, doc! { "$set": { "holds": holds } })
+            .await?;
+        Ok(())
+    }
+
+    /// The credentials of an app that some worker leaves alone at `now`. What several of them say of one
+    /// is said once: since the earliest, until the latest.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn holds(&self, app: AppId, now: DateTime<Utc>) -> Result<Vec<CredentialHold>, StorageError> {
+        let filter = doc! {
+            "holds.app_id": i32::from(app.0),
+            "$expr": { "$gt": ["$expire_at", "$$NOW"] },
+        };
+        let rows: Vec<HoldsDocument> = self
+            .collection
+            .clone_with_type()
+            .find(filter)
+            .projection(doc! { "holds": 1 })
+            .await?
+            .try_collect()
+            .await?;
+        let mut found: BTreeMap<Via, CredentialHold> = BTreeMap::new();
+        let all = rows.into_iter().flat_map(|row| row.holds);
+        for hold in all.filter_map(HoldDocument::read) {
+            if hold.app != app || hold.until <= now {
+                continue;
+            }
+            let known = found.entry(hold.via).or_insert_with(|| hold.clone());
+            known.since = known.since.min(hold.since);
+            if hold.until > known.until {
+                known.until = hold.until;
+                known.reason = hold.reason;
+            }
+        }
+        Ok(found.into_values().collect())
     }
 
     /// `owner` sends nothing any more.

@@ -14,6 +14,7 @@ use jraze_storage::ObjectId;
 use jraze_storage::audience_filter::AudienceRange;
 use jraze_storage::audience_stream::Target;
 use jraze_storage::dispatch::{Advance, ClaimedDevice, Fenced, Retry, Unit, Window, WindowState};
+use jraze_storage::fleet::CredentialHold;
 use jraze_worker::ports::{Audience, Book, Fleet, Held, Log, Queue, Stored, Targets, World};
 
 use crate::machine::Machine;
@@ -345,6 +346,10 @@ pub(crate) struct SimFleet;
 impl Fleet for SimFleet {
     async fn present(&self, _: &str, quotas: &[String], _: Duration) -> Stored<Vec<usize>> {
         Ok(vec![1; quotas.len()])
+    }
+
+    async fn hold(&self, _: &str, _: &[CredentialHold]) -> Stored<()> {
+        Ok(())
     }
 
     async fn leave(&self, _: &str) -> Stored<()> {

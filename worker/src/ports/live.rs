@@ -16,7 +16,7 @@ use jraze_storage::Store;
 use jraze_storage::audience_filter::AudienceRange;
 use jraze_storage::audience_stream::{AudienceStream, Audiences, Target};
 use jraze_storage::dispatch::{Advance, ClaimedDevice, Retry, Unit, Units, Window, Windows};
-use jraze_storage::fleet::Fleet as Workers;
+use jraze_storage::fleet::{CredentialHold, Fleet as Workers};
 use jraze_storage::notifications::{NotificationRef, Notifications};
 
 use super::{Audience, Book, Fleet, Held, Log, Provider, Providers, Queue, Stored, Targets, World};
@@ -144,6 +144,10 @@ impl Log for InternalClient {
 impl Fleet for Workers {
     async fn present(&self, owner: &str, quotas: &[String], lasts: Duration) -> Stored<Vec<usize>> {
         Workers::present(self, owner, quotas, lasts).await
+    }
+
+    async fn hold(&self, owner: &str, holds: &[CredentialHold]) -> Stored<()> {
+        Workers::hold(self, owner, holds).await
     }
 
     async fn leave(&self, owner: &str) -> Stored<()> {

@@ -27,5 +27,5 @@ pub use gone::{Answered, DeadOf};
 pub use units::{Advance, Fenced, Retry, Unit, Units, Via, Work};
 pub use windows::{ClaimedDevice, GoneToken, Settled, Window, WindowState, Windows};
 
-pub(crate) use units::COLLECTION as UNITS;
+pub(crate) use units::{COLLECTION as UNITS, ViaDocument};
 pub(crate) use windows::COLLECTION as WINDOWS;

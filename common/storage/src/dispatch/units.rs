@@ -137,7 +137,7 @@ struct RangeDocument {
 
 /// The numbers of [`Via`].
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct ViaDocument {
+pub(crate) struct ViaDocument {
     by: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     on: Option<i64>,
@@ -153,7 +153,7 @@ impl From<Via> for ViaDocument {
 }
 
 impl ViaDocument {
-    fn read(self) -> Option<Via> {
+    pub(crate) fn read(self) -> Option<Via> {
         Some(Via {
             by: SendPlatform::from_number(self.by)?,
             on: match self.on {
