@@ -16,6 +16,7 @@ mod bulk_update;
 mod documents;
 mod export;
 mod lookup;
+mod merge;
 mod register;
 mod round;
 mod search;

@@ -40,6 +40,32 @@ async fn an_import_answers_each_line_and_one_failure_does_not_stop_the_rest() {
     assert_eq!(page.1, 1_000);
 }
 
+#[tokio::test]
+async fn fifty_lines_about_one_device_are_as_if_one_came_after_the_other() {
+    let fixture = Fixture::new().await;
+    let line = |index: i64| {
+        let mut change = with_token("again", "t");
+        change.properties = changes(json!({"last": index, (format!("k{}", index.rem_euclid(3))): index}));
+        change
+    };
+    fixture.devices.import(APP, vec![line(-1)], now()).await;
+    let mut batch: Vec<Change> = (0..50).map(line).collect();
+    batch.push(with_token("new", "u"));
+    batch.push(with_token("new", "u"));
+    let outcomes = fixture.devices.import(APP, batch, later()).await;
+    let created: Vec<bool> = outcomes
+        .iter()
+        .map(|outcome| outcome.as_ref().expect("made").created)
+        .collect();
+    assert_eq!(created.len(), 52);
+    assert_eq!(created.iter().filter(|created| **created).count(), 1);
+    assert!(created[50], "the first line about it made it");
+    assert_eq!(
+        properties_of(&fixture.get("again").await),
+        json!({"last": 49, "k0": 48, "k1": 49, "k2": 47})
+    );
+}
+
 async fn search(devices: &Devices, search: DeviceSearch) -> (Vec<String>, u64) {
     let page = devices
         .search(APP, &search, now(), SECOND * 10)
