@@ -9,8 +9,10 @@
 //! Stopping, pausing and losing the lease all look alike: no new window is claimed, those in flight end,
 //! and the unit is given back where it stands.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jraze_domain::campaign::Ambiguity;
@@ -33,6 +35,7 @@ use crate::source::{Place, Source, places};
 /// How wide and how long a unit is worked on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
+    pub(crate) concurrent_units: usize,
     pub(crate) window_devices: usize,
     pub(crate) windows_in_flight: usize,
     pub(crate) lease: Duration,
@@ -43,6 +46,57 @@ pub(crate) struct Shape {
 pub(crate) struct Leased {
     unit: Unit,
     granted: Instant,
+    _at_work: Slot,
+}
+
+/// How many units of each campaign are at work here.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AtWork(Arc<Mutex<BTreeMap<NotificationId, usize>>>);
+
+/// One of them, until it is dropped.
+pub(crate) struct Slot {
+    campaign: NotificationId,
+    all: AtWork,
+}
+
+impl AtWork {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NotificationId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn total(&self) -> usize {
+        self.lock().values().sum()
+    }
+
+    fn has_none(&self, campaign: NotificationId) -> bool {
+        !self.lock().contains_key(&campaign)
+    }
+
+    fn add(&self, campaign: NotificationId) -> Slot {
+        *self.lock().entry(campaign).or_default() += 1;
+        Slot {
+            campaign,
+            all: self.clone(),
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut all = self.all.lock();
+        if let Some(count) = all.get_mut(&self.campaign) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.campaign);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").finish_non_exhaustive()
+    }
 }
 
 /// Everything that dispatching a unit needs.
@@ -57,6 +111,7 @@ pub(crate) struct Dispatcher<W: World> {
     pub(crate) shape: Shape,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) turn: AtomicUsize,
+    pub(crate) at_work: AtWork,
 }
 
 impl<W: World> Jobs for Dispatcher<W> {
@@ -67,10 +122,16 @@ impl<W: World> Jobs for Dispatcher<W> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let going = self.campaigns.going(turn);
         let mut leased = Vec::new();
-        // One unit of each campaign in turn, so that a large one does not keep a small one waiting.
-        for campaign in going.iter().cycle().take(at_most.max(going.len())) {
+        // One unit of each campaign in turn, so that a large one does not keep a small one waiting. And when
+        // large ones are at work in every place, whose units may take minutes where the provider is slow, a
+        // campaign that has none gets one beyond.
+        let free = self.shape.concurrent_units.saturating_sub(self.at_work.total());
+        for campaign in going.iter().cycle().take(free.max(going.len())) {
             if leased.len() == at_most {
                 break;
+            }
+            if leased.len() >= free && !self.at_work.has_none(*campaign) {
+                continue;
             }
             match self.lease_one(*campaign).await {
                 Ok(unit) => leased.extend(unit),
@@ -83,7 +144,11 @@ impl<W: World> Jobs for Dispatcher<W> {
     }
 
     async fn step(&self, job: Leased) -> Result<(), StepError> {
-        let Leased { unit, granted } = job;
+        let Leased {
+            unit,
+            granted,
+            _at_work,
+        } = job;
         fail::fail_point!("lease.after");
         let lease = KeptLease::keep(self.queue.clone(), unit.clone(), granted, self.shape.lease);
         let Some(campaign) = self.campaigns.get(unit.notification) else {
@@ -123,7 +188,12 @@ impl<W: World> Dispatcher<W> {
             .queue
             .acquire(&[campaign], &self.owner, self.shape.lease)
             .await?;
-        Ok(unit.map(|unit| Leased { unit, granted }))
+        let at_work = |unit| Leased {
+            unit,
+            granted,
+            _at_work: self.at_work.add(campaign),
+        };
+        Ok(unit.map(at_work))
     }
 
     async fn give_back(&self, unit: &Unit, pause: Duration) -> Result<(), StepError> {

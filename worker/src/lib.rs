@@ -146,7 +146,12 @@ pub async fn run_in<W: World>(
         fcm_ramp: settings.fcm_ramp.get(),
         fcm_quota_per_minute: (settings.fcm_quota_per_minute > 0).then_some(settings.fcm_quota_per_minute),
     };
-    let sender = sender::Sender::new(providers.clone(), clock.clone(), pacing);
+    let sender = sender::Sender::new(
+        providers.clone(),
+        clock.clone(),
+        pacing,
+        lifecycle.stopping().clone(),
+    );
     let membership = fleet::Membership {
         owner: owner.clone(),
         quotas: sender.quotas(),
@@ -169,18 +174,20 @@ pub async fn run_in<W: World>(
         },
         queue,
         shape: dispatch::Shape {
+            concurrent_units: settings.concurrent_units,
             window_devices: settings.window_devices,
             windows_in_flight: settings.windows_in_flight,
             lease: settings.lease.get(),
         },
         lifecycle: lifecycle.clone(),
         turn: AtomicUsize::new(0),
+        at_work: dispatch::AtWork::default(),
     };
     let driver = JobDriver::new(
         Arc::new(dispatcher),
         DriverSettings {
             name: "dispatch",
-            concurrency: settings.concurrent_units,
+            concurrency: 2 * settings.concurrent_units,
             // A unit takes as long as its provider lets it; its heartbeat, not a clock, bounds it.
             step_deadline: Duration::from_secs(24 * 3_600),
             idle_wait: settings.idle_wait.get(),
@@ -193,7 +200,10 @@ pub async fn run_in<W: World>(
     // A worker that stops is counted until its last window is out.
     let done = CancellationToken::new();
     let working = async {
-        tokio::join!(campaigns.keep_fresh(refresh, &news, &lifecycle), driver.run(&lifecycle));
+        tokio::join!(
+            campaigns.keep_fresh(refresh, &news, &lifecycle),
+            driver.run(&lifecycle)
+        );
         done.cancel();
     };
     tokio::join!(membership.keep(fleet, &done), working);

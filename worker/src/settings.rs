@@ -16,7 +16,8 @@ pub struct Settings {
     pub api_url: String,
     /// Internal key for those endpoints (`X-Server-Key`).
     pub internal_key: Secret,
-    /// Units of work that are dispatched at the same time.
+    /// Units of work that are dispatched at the same time, 1 to 64. A campaign that has none among them gets
+    /// one beyond, up to as many again, so that a small one does not wait for large ones.
     pub concurrent_units: usize,
     /// Devices that are claimed, sent and recorded together, 1 to 2000. After a crash, at most this many
     /// devices for each window in flight are sent to a second time.
