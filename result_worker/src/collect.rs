@@ -6,7 +6,8 @@
 //! Any number of result workers may do this at once: a window's counts go into the totals under the
 //! window's id, so the second report of it changes nothing, and closing is one compare-and-set.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jraze_domain::campaign::{Event, Notification};
@@ -20,6 +21,7 @@ use jraze_storage::devices::Devices;
 use jraze_storage::dispatch::{Settled, Units, Windows};
 use jraze_storage::notifications::{NotificationRef, Notifications, Transition};
 use jraze_storage::tallies::Tallies;
+use tokio::time::Instant;
 
 use crate::tokens::Undertaker;
 
@@ -57,6 +59,34 @@ pub(crate) struct Collector {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) windows_per_call: i64,
     pub(crate) retention: Duration,
+    pub(crate) paces: Paces,
+}
+
+/// When each campaign is counted next.
+///
+/// A report sums the campaign's ledger, which takes longer the larger the campaign is; so a campaign whose
+/// report took long is left alone for [`Paces::REST`] times as long.
+#[derive(Debug, Default)]
+pub(crate) struct Paces(Mutex<HashMap<NotificationId, Instant>>);
+
+impl Paces {
+    const REST: u32 = 10;
+    const LONGEST_REST: Duration = Duration::from_secs(5);
+
+    fn is_due(&self, id: NotificationId, now: Instant) -> bool {
+        self.next().get(&id).is_none_or(|next| *next <= now)
+    }
+
+    fn took(&self, id: NotificationId, time: Duration, now: Instant) {
+        let mut next = self.next();
+        // Those that rested are forgotten, so that it does not grow.
+        next.retain(|_, next| *next > now);
+        next.insert(id, now + (time * Self::REST).min(Self::LONGEST_REST));
+    }
+
+    fn next(&self) -> MutexGuard<'_, HashMap<NotificationId, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Collector {
@@ -66,8 +96,16 @@ impl Collector {
     pub(crate) async fn round(&self) -> Result<Round, CollectError> {
         let mut worked = false;
         for id in self.windows.uncounted().await? {
+            let began = Instant::now();
+            if !self.paces.is_due(id, began) {
+                continue;
+            }
             match self.count(id).await {
-                Ok(counted) => worked |= counted,
+                Ok(counted) => {
+                    worked |= counted;
+                    let now = Instant::now();
+                    self.paces.took(id, now - began, now);
+                }
                 Err(error) => tracing::warn!(notification.id = %id, %error, "counting failed, trying again"),
             }
         }
@@ -147,6 +185,8 @@ impl Collector {
         let which = NotificationRef::Id(notification.id);
         let event = Event::Finish;
         let now = self.clock.now();
+        // Nobody needs the work any more, whoever makes the next step; and after it nobody would come back.
+        self.let_expire(notification.id).await?;
         fail::fail_point!("close.before_cas");
         let made = self
             .notifications
@@ -157,7 +197,6 @@ impl Collector {
             Transition::Made(_) => {
                 let (sent, settled) = (totals.sent.total(), totals.settled());
                 tracing::info!(notification.id = %notification.id, sent, settled, "campaign is SENT");
-                self.let_expire(notification.id).await?;
                 Ok(true)
             }
             // Another result worker was faster, or a person stopped it in this moment.
@@ -229,4 +268,23 @@ fn reasons(window: &Settled) -> Vec<FailureReason> {
         count: u64::from(*count),
     });
     shown.take(32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_campaign_rests_ten_times_as_long_as_its_report_took_and_five_seconds_at_most() {
+        let (paces, now) = (Paces::default(), Instant::now());
+        let (small, large) = (NotificationId(1), NotificationId(2));
+        assert!(paces.is_due(small, now));
+        paces.took(small, Duration::from_millis(9), now);
+        paces.took(large, Duration::from_secs(1), now);
+        let after = |millis| now + Duration::from_millis(millis);
+        assert!(!paces.is_due(small, after(89)));
+        assert!(paces.is_due(small, after(90)));
+        assert!(!paces.is_due(large, after(4_999)));
+        assert!(paces.is_due(large, after(5_000)));
+    }
 }

@@ -23,7 +23,7 @@ use jraze_storage::notifications::Notifications;
 use jraze_storage::tallies::Tallies;
 use rand::rngs::StdRng;
 
-use collect::Round;
+use collect::{Paces, Round};
 
 pub use collect::CollectError;
 pub use settings::Settings;
@@ -62,6 +62,7 @@ pub async fn run(settings: Settings, with: Dependencies, lifecycle: Lifecycle) {
         devices: Devices::new(&store),
         api,
         clock,
+        paces: Paces::default(),
         windows_per_call: i64::from(settings.windows_per_call.clamp(1, 500)),
         retention: settings
             .retention

@@ -28,7 +28,7 @@ use crate::ports::{Book as _, PreparedIn, Provider as _, Providers as _, World};
 pub(crate) enum Run {
     /// LAUNCHED.
     Going = 0,
-    /// PAUSED: what is claimed goes out, nothing new is claimed.
+    /// PAUSED: what is on the wire ends, nothing more leaves.
     Held = 1,
     /// In a terminal state: nothing more leaves.
     Over = 2,

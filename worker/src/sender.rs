@@ -10,12 +10,13 @@ use futures_util::stream::FuturesUnordered;
 use jraze_domain::device::SendPlatform;
 use jraze_domain::dispatch::{Delivery, DeviceEffect, Outcome, Scope};
 use jraze_domain::ids::{AppId, DeviceId};
-use jraze_providers::pressure;
+use jraze_providers::{pressure, reason};
 use jraze_runtime::clock::Clock;
 use jraze_storage::audience_stream::Target;
 use jraze_storage::devices::token_hash;
 use jraze_storage::dispatch::{GoneToken, Via};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::brakes::BRAKED;
 use crate::campaigns::{Campaign, Run};
@@ -63,6 +64,8 @@ pub(crate) struct Sender<W: World> {
     providers: Arc<W::Providers>,
     gates: Arc<Gates>,
     clock: Arc<dyn Clock>,
+    /// The soft stop: what has not left by then is for another worker.
+    stopping: CancellationToken,
     /// By credential, how many requests may be without an answer and how fast they may leave. Windows
     /// queue here and not in the provider's client, so that a send looks at its campaign once more just
     /// before it leaves.
@@ -70,7 +73,12 @@ pub(crate) struct Sender<W: World> {
 }
 
 impl<W: World> Sender<W> {
-    pub(crate) fn new(providers: Arc<W::Providers>, clock: Arc<dyn Clock>, pacing: Pacing) -> Self {
+    pub(crate) fn new(
+        providers: Arc<W::Providers>,
+        clock: Arc<dyn Clock>,
+        pacing: Pacing,
+        stopping: CancellationToken,
+    ) -> Self {
         let now = Instant::now();
         // Credentials under one quota share a lane.
         let mut shared: HashMap<String, Arc<Lane>> = HashMap::new();
@@ -96,6 +104,7 @@ impl<W: World> Sender<W> {
             providers,
             gates: Arc::default(),
             clock,
+            stopping,
             lanes,
         }
     }
@@ -230,8 +239,14 @@ impl<W: World> Sender<W> {
         lease: &KeptLease,
         now: DateTime<Utc>,
     ) -> Option<Outcome> {
-        if campaign.run() == Run::Over {
-            return Some(Outcome::new(Delivery::Canceled, ""));
+        match campaign.run() {
+            Run::Over => return Some(Outcome::new(Delivery::Canceled, "")),
+            // However slowly a quota lets the claimed ones out, nobody gets it after the pause.
+            Run::Held => return Some(Outcome::new(Delivery::Held, "jraze:paused")),
+            Run::Going => {}
+        }
+        if self.stopping.is_cancelled() {
+            return Some(Outcome::new(Delivery::Held, "jraze:stopping"));
         }
         if campaign
             .notification
@@ -262,8 +277,13 @@ impl<W: World> Sender<W> {
             Ok(message) => message,
             Err(refused) => return refused.clone(),
         };
-        let wanted = || campaign.run() != Run::Over && lease.is_safe();
+        let wanted = || campaign.run() == Run::Going && lease.is_safe();
         let outcome = provider.send_while(message, &target.token, &wanted).await;
+        if outcome.reason.as_str() == reason::UNWANTED
+            && let Some(why) = self.before_sending(campaign, target, lease, self.clock.now())
+        {
+            return why;
+        }
         if outcome.delivery.is_transient() && campaign.run() == Run::Over {
             // There will be no later try.
             return match outcome.delivery {

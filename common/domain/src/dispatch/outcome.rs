@@ -43,7 +43,8 @@ pub enum Delivery {
     /// The request left and no answer came: it may have been taken. Costs an attempt, like
     /// [`Delivery::Deferred`]; from here on the device is in doubt.
     Unanswered = 13,
-    /// A brake stopped the campaign before its turn (`super::brake`): it waits for a person.
+    /// The campaign was held before its turn, by a brake (`super::brake`) or a person, or the worker was
+    /// stopped: it goes on where it stands, and has not failed.
     Held = 14,
 }
 

@@ -69,10 +69,11 @@ impl Windows {
         after: Option<&WindowId>,
         limit: i64,
     ) -> Result<Vec<DeadOf>, StorageError> {
-        let mut filter = doc! { "notification_id": notification.0, "gone": { "$exists": true } };
-        if let Some(after) = after {
-            filter.insert("_id", doc! { "$gt": after.as_str() });
-        }
+        // All ids of a campaign's windows begin with its number and a colon, which a semicolon follows: without
+        // both bounds the sort by id would walk the windows of other campaigns.
+        let from = after.map_or_else(|| format!("{notification}:"), |after| after.to_string());
+        let ids = doc! { "$gt": from, "$lt": format!("{notification};") };
+        let filter = doc! { "_id": ids, "notification_id": notification.0, "gone": { "$exists": true } };
         let found = self.documents().find(filter).sort(doc! { "_id": 1 }).limit(limit);
         let mut cursor = found.await?;
         let mut dead = Vec::new();
