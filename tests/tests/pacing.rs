@@ -21,7 +21,7 @@ async fn import(stack: &Roles, count: usize, one_in: usize) -> Result<()> {
     let people = (1..).map(Person).filter(|person| !person.is_ios()).take(count);
     for (n, person) in people.enumerate() {
         let mut line = person.registration();
-        line["properties"] = json!({ "chosen": n % one_in == 0 });
+        line["properties"] = json!({ "chosen": n.is_multiple_of(one_in) });
         writeln!(lines, "{line}")?;
     }
     lines.flush()?;
@@ -65,12 +65,10 @@ async fn until(api: &Api, path: &str, status: u64, seconds: u64) -> Value {
 async fn hears_of(process: &Process, workers: u64, seconds: u64) -> Duration {
     let began = Instant::now();
     let newest = |output: &str| {
-        let lines = output
+        let counted = output
             .lines()
-            .filter(|line| line.contains("workers under this quota"));
-        let last = lines
-            .last()
-            .and_then(|line| serde_json::from_str::<Value>(line).ok());
+            .rfind(|line| line.contains("workers under this quota"));
+        let last = counted.and_then(|line| serde_json::from_str::<Value>(line).ok());
         last.map_or(0, |line| {
             let fields = if line["workers"].is_u64() {
                 &line

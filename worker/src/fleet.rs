@@ -273,7 +273,7 @@ mod tests {
                 if tick == ends && leaves {
                     rows[n] = None;
                 }
-                if tick >= comes && tick < ends && (tick - comes) % 20 == 0 {
+                if tick >= comes && tick < ends && (tick - comes).is_multiple_of(20) {
                     rows[n] = Some(now + LASTS);
                     let workers = rows.iter().flatten().filter(|until| **until > now).count();
                     standings[n].heard(now, now, workers);
