@@ -14,7 +14,7 @@ use super::{
     rig::{self, APNS_TOKEN, FCM_TOKEN, Rig, eventually, millis},
 };
 
-use crate::transport::{all_accepted, apns_at, fcm_tokens, send_many};
+use super::transport::{all_accepted, apns_at, fcm_tokens, send_many};
 
 #[tokio::test]
 async fn a_host_that_takes_no_connection_costs_no_attempt_and_is_not_hammered() {

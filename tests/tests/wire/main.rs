@@ -1,4 +1,4 @@
-//! The providers against the sandbox, over real TLS and HTTP/2.
+//! The providers against the sandbox, over real TLS and HTTP/2, and all of it with either HTTP/2 engine.
 //!
 //! | module | holds |
 //! | --- | --- |
@@ -11,10 +11,8 @@
 //! Below them, `rig` starts a sandbox with both providers configured for it, and `peer` is a server
 //! that misbehaves in ways that no sandbox would.
 
-mod apns;
-mod connections;
-mod fcm;
-mod peer;
-mod rig;
-mod settings;
-mod transport;
+#[path = "suite.rs"]
+mod frames;
+#[path = "suite.rs"]
+#[expect(clippy::duplicate_mod, reason = "the same tests hold for both engines")]
+mod h2;

@@ -10,8 +10,10 @@ use jraze_domain::{
     message::{CollapseId, Content, Push},
 };
 use jraze_providers::{
-    CredentialSettings, Prepared, Provider, ProviderSet, apns::ApnsSettings, fcm::FcmSettings,
-    transport::TransportSettings,
+    CredentialSettings, Prepared, Provider, ProviderSet,
+    apns::ApnsSettings,
+    fcm::FcmSettings,
+    transport::{Engine, TransportSettings},
 };
 use jraze_runtime::{
     clock::{Clock as _, MockClock, SystemClock},
@@ -174,9 +176,19 @@ pub(crate) fn push(content: Content) -> Push {
     }
 }
 
+/// The engine that this copy of the suite is for.
+fn engine() -> Engine {
+    if module_path!().contains("::frames::") {
+        Engine::Frames
+    } else {
+        Engine::H2
+    }
+}
+
 /// Connections as by default, but without the second between two of them.
 pub(crate) fn quick() -> TransportSettings {
     TransportSettings {
+        engine: engine(),
         connect_interval: HumanDuration::from_millis(0),
         ..TransportSettings::default()
     }

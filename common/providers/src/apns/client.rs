@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{
-    HeaderValue, Method, Request, Uri, Version, header,
-    uri::{self, Authority, PathAndQuery, Scheme},
-};
+use http::{HeaderValue, uri::PathAndQuery};
 use jraze_domain::{
     device::{PushToken, SendPlatform},
     dispatch::{Delivery, DeviceEffect, Outcome},
@@ -16,7 +13,7 @@ use jraze_runtime::clock::Clock;
 use tokio::time::Instant;
 
 use super::{
-    auth::{ProviderToken, ProviderTokens},
+    auth::ProviderTokens,
     classify::{Circumstances, classify},
     message::Prepared,
     settings::ApnsSettings,
@@ -25,7 +22,7 @@ use crate::{
     credential::CredentialProblem,
     jitter::Jitter,
     provider::{Environment, PayloadError},
-    transport::{Answer, Endpoint, EndpointSettings, Pool, PoolStats},
+    transport::{Answer, Endpoint, EndpointSettings, Pool, PoolStats, Request},
     verdict::{Remedy, Verdict, chain, of_transport, reason},
 };
 
@@ -34,7 +31,6 @@ use crate::{
 pub struct Client {
     tokens: ProviderTokens,
     pool: Pool,
-    authority: Authority,
     topic: HeaderValue,
     timeout: Duration,
     clock: Arc<dyn Clock>,
@@ -74,7 +70,6 @@ impl Client {
         Ok(Self {
             tokens,
             pool,
-            authority,
             topic,
             timeout,
             clock: Arc::clone(&environment.clock),
@@ -98,7 +93,7 @@ impl Client {
         wanted: &(dyn Fn() -> bool + Sync),
     ) -> Outcome {
         let deadline = Instant::now() + 2 * self.timeout;
-        let Some(uri) = self.uri(token) else {
+        let Some(path) = path(token) else {
             return Outcome::new(Delivery::TokenRefused, reason::MALFORMED_TOKEN)
                 .with_device(DeviceEffect::Doubtful);
         };
@@ -106,8 +101,10 @@ impl Client {
         let mut resent = false;
         loop {
             let sent_at = self.clock.now();
-            let request = || self.request(prepared, &access, &uri);
-            let answer = match self.pool.send(deadline, request, &prepared.body, wanted).await {
+            let request = Request::new(&prepared.head)
+                .to_path(&path)
+                .authorized(&access.authorization);
+            let answer = match self.pool.send(deadline, &request, &prepared.body, wanted).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     tracing::debug!(error = chain(&error), "no answer");
@@ -166,30 +163,14 @@ impl Client {
         }
         verdict
     }
+}
 
-    /// The address of a device; `None` when the token cannot be one.
-    fn uri(&self, token: &PushToken) -> Option<Uri> {
-        token.suits(SendPlatform::Apns).ok()?;
-        let token = token.as_str();
-        let mut path = Vec::with_capacity("/3/device/".len() + token.len());
-        path.extend_from_slice(b"/3/device/");
-        path.extend(token.bytes().map(|byte| byte.to_ascii_lowercase()));
-        let mut parts = uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTPS);
-        parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(Bytes::from(path)).ok()?);
-        Uri::from_parts(parts).ok()
-    }
-
-    fn request(&self, prepared: &Prepared, access: &ProviderToken, uri: &Uri) -> Request<()> {
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        *request.version_mut() = Version::HTTP_2;
-        *request.uri_mut() = uri.clone();
-        *request.headers_mut() = prepared.headers.clone();
-        request
-            .headers_mut()
-            .insert(header::AUTHORIZATION, access.authorization.clone());
-        request
-    }
+/// The path of a device; `None` when the token cannot be one.
+fn path(token: &PushToken) -> Option<PathAndQuery> {
+    token.suits(SendPlatform::Apns).ok()?;
+    let token = token.as_str();
+    let mut path = Vec::with_capacity("/3/device/".len() + token.len());
+    path.extend_from_slice(b"/3/device/");
+    path.extend(token.bytes().map(|byte| byte.to_ascii_lowercase()));
+    PathAndQuery::from_maybe_shared(Bytes::from(path)).ok()
 }

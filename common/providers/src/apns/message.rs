@@ -14,7 +14,7 @@
 //! Entries of data that the campaign itself calls `link`, `image` or `icon` win over ours. There is no
 //! `apns-id`: it would only name the request in Apple's own logs.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use a2::request::{
     notification::{
@@ -26,7 +26,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jraze_domain::{device::SendPlatform, message::Push};
 
-use crate::provider::PayloadError;
+use crate::{provider::PayloadError, transport::Fixed};
 
 /// The most bytes of a payload: developer.apple.com, "Generating a remote notification".
 pub const MAX_PAYLOAD: usize = 4096;
@@ -35,7 +35,7 @@ pub const MAX_PAYLOAD: usize = 4096;
 #[derive(Clone)]
 pub struct Prepared {
     pub(super) body: Bytes,
-    pub(super) headers: HeaderMap,
+    pub(super) head: Arc<Fixed>,
 }
 
 impl fmt::Debug for Prepared {
@@ -66,7 +66,7 @@ impl Prepared {
         let headers = headers(push, topic).map_err(|error| unsendable(error.to_string()))?;
         Ok(Self {
             body: Bytes::from(body),
-            headers,
+            head: Arc::new(Fixed::new(None, headers).without_success_body()),
         })
     }
 

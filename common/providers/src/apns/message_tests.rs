@@ -69,7 +69,13 @@ fn without_a_picture_the_payload_is_left_as_it_is() {
 #[test]
 fn the_headers_say_alert_at_once_collapse_and_expiry() {
     let prepared = prepare(&rich()).expect("it fits");
-    let header = |name: &str| prepared.headers.get(name).and_then(|value| value.to_str().ok());
+    let header = |name: &str| {
+        prepared
+            .head
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
     assert_eq!(header("apns-topic"), Some("com.example.app"));
     assert_eq!(header("apns-push-type"), Some("alert"));
     assert_eq!(header("apns-priority"), Some("10"));
@@ -85,6 +91,7 @@ fn the_headers_say_alert_at_once_collapse_and_expiry() {
     assert!(
         !prepare(&forever)
             .expect("it fits")
+            .head
             .headers
             .contains_key("apns-expiration")
     );

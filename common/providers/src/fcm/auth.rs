@@ -17,7 +17,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 use jraze_domain::dispatch::{Delivery, Outcome, Scope};
 use jraze_runtime::{backoff::Backoff, clock::Clock};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -34,7 +34,7 @@ use crate::{
     jitter::Jitter,
     provider::Environment,
     retry_after::retry_after,
-    transport::{Endpoint, EndpointSettings, Pool, TransportError, TransportSettings},
+    transport::{Endpoint, EndpointSettings, Fixed, Pool, Request, TransportError, TransportSettings},
     verdict::{chain, reason},
 };
 
@@ -105,6 +105,7 @@ impl fmt::Debug for AccessTokens {
 struct Inner {
     account: Account,
     token_url: Uri,
+    head: Arc<Fixed>,
     pool: Pool,
     timeout: Duration,
     clock: Arc<dyn Clock>,
@@ -178,9 +179,14 @@ impl AccessTokens {
             environment.gate(&authority),
             Arc::clone(&environment.jitter),
         );
+        let mut headers = HeaderMap::with_capacity(1);
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        headers.insert(header::CONTENT_TYPE, form);
+        let head = Arc::new(Fixed::new(token_url.path_and_query().cloned(), headers));
         let inner = Inner {
             account,
             token_url,
+            head,
             pool,
             timeout,
             clock: Arc::clone(&environment.clock),
@@ -312,7 +318,7 @@ impl Inner {
         let body = Bytes::from(format!("{GRANT}{assertion}"));
         let answer = self
             .pool
-            .send(deadline, || self.request(), &body, || true)
+            .send(deadline, &Request::new(&self.head), &body, || true)
             .await
             .map_err(|error| AccessError::Unreachable(Arc::new(error)))?;
         let now = self.clock.now();
@@ -346,18 +352,6 @@ impl Inner {
             refresh_at,
             expires_at: after(1.0),
         })
-    }
-
-    fn request(&self) -> Request<()> {
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        *request.version_mut() = Version::HTTP_2;
-        *request.uri_mut() = self.token_url.clone();
-        let mut headers = HeaderMap::with_capacity(1);
-        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-        headers.insert(header::CONTENT_TYPE, form);
-        *request.headers_mut() = headers;
-        request
     }
 
     fn assertion(&self) -> Result<String, jsonwebtoken::errors::Error> {

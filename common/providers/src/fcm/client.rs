@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, header, uri::PathAndQuery};
 use jraze_domain::{
     device::{DevicePlatform, PushToken},
     dispatch::{Delivery, Outcome},
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     credential::CredentialProblem,
     provider::{Environment, PayloadError},
-    transport::{Endpoint, EndpointSettings, Pool, PoolStats},
+    transport::{Endpoint, EndpointSettings, Fixed, Pool, PoolStats, Request},
     verdict::{Verdict, chain, of_transport},
 };
 
@@ -31,7 +31,8 @@ pub struct Client {
     tokens: AccessTokens,
     pool: Pool,
     project: String,
-    uri: Uri,
+    /// What all requests have in common.
+    head: Arc<Fixed>,
     timeout: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -69,12 +70,19 @@ impl Client {
             source,
         })?;
         let authority = endpoint.authority().to_string();
-        let uri = format!("https://{authority}/v1/projects/{project}/messages:send")
-            .parse()
-            .map_err(|_| CredentialProblem::Setting {
+        let path = PathAndQuery::try_from(format!("/v1/projects/{project}/messages:send")).map_err(|_| {
+            CredentialProblem::Setting {
                 key: "project_id",
                 problem: format!("{project:?} makes no address"),
-            })?;
+            }
+        })?;
+        let mut headers = HeaderMap::with_capacity(2);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // Google's tokens have a kilobyte and last an hour; a 200 says all there is to know.
+        let head = Fixed::new(Some(path), headers)
+            .with_lasting_authorization()
+            .without_success_body();
+        let head = Arc::new(head);
         let timeout = settings.transport.request_timeout.get();
         let gate = environment.gate(&authority);
         let pool = Pool::new(
@@ -87,7 +95,7 @@ impl Client {
             tokens,
             pool,
             project,
-            uri,
+            head,
             timeout,
             clock: Arc::clone(&environment.clock),
         })
@@ -150,11 +158,8 @@ impl Client {
         wanted: &(dyn Fn() -> bool + Sync),
     ) -> Verdict {
         let sent_at = self.clock.now();
-        let answer = match self
-            .pool
-            .send(deadline, || self.request(access), body, wanted)
-            .await
-        {
+        let request = Request::new(&self.head).authorized(&access.authorization);
+        let answer = match self.pool.send(deadline, &request, body, wanted).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(error = chain(&error), "no answer");
@@ -171,17 +176,5 @@ impl Client {
             prepared.prove();
         }
         verdict
-    }
-
-    fn request(&self, access: &AccessToken) -> Request<()> {
-        let mut headers = HeaderMap::with_capacity(2);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::AUTHORIZATION, access.authorization.clone());
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        *request.version_mut() = Version::HTTP_2;
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = headers;
-        request
     }
 }

@@ -7,25 +7,21 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use h2::client::{self, SendRequest};
+use http::HeaderValue;
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep_until, timeout},
 };
-use tokio_rustls::client::TlsStream;
 
-use super::{error::ConnectError, io::Observed, tls::Endpoint};
-
-/// What the h2 crate drives.
-pub(super) type Driven = client::Connection<Observed<TlsStream<TcpStream>>, Bytes>;
-
-/// An answer's body in the peer's hands is at most this long; we read half of it and never extend it.
-const STREAM_WINDOW: u32 = 16 * 1024;
-/// All unread answers of a connection together.
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-/// More header than any provider sends.
-const MAX_HEADER_LIST: u32 = 32 * 1024;
+use super::{
+    connection::{Driver, Sender},
+    error::ConnectError,
+    frames,
+    io::Observed,
+    library,
+    settings::{Engine, TransportSettings},
+    tls::Endpoint,
+};
 
 /// New connections to one host: a burst of them after a quiet time, and then so many apart.
 ///
@@ -56,13 +52,14 @@ impl HostGate {
     }
 }
 
-/// Opens a connection within `limit`. `first` chooses which of several addresses is tried first.
+/// Opens a connection. `first` chooses which of several addresses is tried first.
 pub(super) async fn open(
     endpoint: &Endpoint,
-    limit: Duration,
+    settings: &TransportSettings,
     first: usize,
     reads: Arc<AtomicU64>,
-) -> Result<(SendRequest<Bytes>, Driven), ConnectError> {
+) -> Result<(Sender, Driver), ConnectError> {
+    let limit = settings.connect_timeout.get();
     let host = || endpoint.host.clone();
     let opening = async {
         let stream = reach(endpoint, limit, first).await?;
@@ -78,16 +75,25 @@ pub(super) async fn open(
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(ConnectError::NoHttp2 { host: host() });
         }
-        client::Builder::new()
-            .enable_push(false)
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_HEADER_LIST)
-            // Until the peer's SETTINGS say more, one: APNs may refuse the second.
-            .initial_max_send_streams(1)
-            .handshake(Observed::new(stream, reads))
-            .await
-            .map_err(|source| ConnectError::Handshake { host: host(), source })
+        let stream = Observed::new(stream, reads);
+        Ok(match settings.engine {
+            Engine::H2 => {
+                let (sender, driven) = library::handshake(stream)
+                    .await
+                    .map_err(|source| ConnectError::Handshake { host: host(), source })?;
+                (
+                    Sender::H2(sender, endpoint.authority.clone()),
+                    Driver::H2(Box::new(driven)),
+                )
+            }
+            Engine::Frames => {
+                let authority = HeaderValue::try_from(endpoint.authority.as_str())
+                    .expect("what stands in an address may stand in a header");
+                let limit = settings.request_timeout.get();
+                let (handle, driver) = frames::Driver::new(stream, authority, limit);
+                (Sender::Frames(handle), Driver::Frames(Box::new(driver)))
+            }
+        })
     };
     match timeout(limit, opening).await {
         Ok(opened) => opened,

@@ -1,32 +1,46 @@
-//! One connection: its handle for senders, and the task that drives it.
+//! One connection: its handle for senders, and the task that drives it, on either engine.
 //!
-//! The task polls the h2 connection, publishes the peer's stream limit after every poll, and asks for
-//! a sign of life when the peer was quiet. It owns no sending handle: when the pool lets go of a
-//! connection and the last request on it is answered, h2 sees that nobody can use it any more and
-//! closes it.
+//! The task owns no sending handle: when the pool lets go of a connection and the last request on it is
+//! answered, the engine sees that nobody can use it any more and closes it.
 
 use std::{
-    future::poll_fn,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use h2::client::{ResponseFuture, SendRequest};
-use http::Request;
-use tokio::time::{Instant, sleep_until};
+use h2::client::{self, SendRequest};
+use http::uri::Authority;
+use tokio::{net::TcpStream, time::Instant};
+use tokio_rustls::client::TlsStream;
 
-use super::connect::Driven;
+use super::{
+    answer::Answer, error::AttemptError, frames, io::Observed, library, request::Request,
+    stream_error::StreamError,
+};
+
+/// What the engines read from and write to.
+pub(super) type Socket = Observed<TlsStream<TcpStream>>;
 
 /// A connection as senders see it.
 pub(super) struct Connection {
-    sender: SendRequest<Bytes>,
+    sender: Sender,
     pub(super) state: Arc<State>,
+}
+
+/// The senders' end of either engine.
+pub(super) enum Sender {
+    H2(SendRequest<Bytes>, Authority),
+    Frames(frames::Handle),
+}
+
+/// The task's end of either engine.
+pub(super) enum Driver {
+    H2(Box<client::Connection<Socket, Bytes>>),
+    Frames(Box<frames::Driver<Socket>>),
 }
 
 /// What the driving task and the senders both see.
@@ -59,6 +73,11 @@ impl State {
     /// The peer's limit.
     pub(super) fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Takes the peer's limit; true when it rose.
+    pub(super) fn set_limit(&self, limit: usize) -> bool {
+        self.limit.swap(limit, Ordering::Relaxed) < limit
     }
 
     /// How often something was read.
@@ -94,17 +113,33 @@ impl State {
 }
 
 impl Connection {
-    pub(super) fn new(sender: SendRequest<Bytes>, state: Arc<State>) -> Self {
+    pub(super) fn new(sender: Sender, state: Arc<State>) -> Self {
         Self { sender, state }
     }
 
-    /// Puts a whole request on the wire; the future is its answer.
-    pub(super) fn start(&self, request: Request<()>, body: Bytes) -> Result<ResponseFuture, h2::Error> {
-        // The clone has no memory of a queued stream; keeping to the limit is done by `reserve`.
-        let (answer, mut stream) = self.sender.clone().send_request(request, false)?;
-        // An error here is one of the stream, and the answer's future will say which.
-        let _ = stream.send_data(body, true);
-        Ok(answer)
+    /// One attempt of one request, which is given up at `deadline`. Dropping the future gives it up too.
+    pub(super) async fn exchange(
+        &self,
+        request: Request,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Answer, AttemptError> {
+        match &self.sender {
+            Sender::H2(sender, authority) => {
+                library::exchange(sender, authority, &self.state, request, body, deadline).await
+            }
+            Sender::Frames(handle) => {
+                let reply = handle
+                    .exchange(request, body, deadline, self.state.reads())
+                    .await?;
+                Ok(Answer {
+                    status: reply.status,
+                    headers: reply.headers,
+                    body: reply.body,
+                    connection: Arc::clone(&self.state),
+                })
+            }
+        }
     }
 }
 
@@ -115,46 +150,13 @@ pub(super) struct Watch {
     pub(super) patience: Duration,
 }
 
-/// Drives a connection to its end; `limit_rose` is called when the peer allows more streams.
-///
-/// Dropping the h2 connection, as happens when the peer stays silent, ends its streams with an error.
-pub(super) async fn drive(
-    mut driven: Driven,
-    state: Arc<State>,
-    watch: Watch,
-    limit_rose: impl Fn(),
-) -> Ending {
-    let mut pings = driven.ping_pong();
-    let mut seen = state.reads();
-    let mut waiting_for_life = false;
-    let mut timer = pin!(sleep_until(Instant::now() + watch.quiet));
-    loop {
-        tokio::select! {
-            biased;
-            ended = poll_fn(|cx| poll_driven(cx, &mut driven, &state, &limit_rose)) => {
-                return match ended {
-                    Ok(()) => Ending::Closed,
-                    Err(error) => Ending::Failed(error),
-                };
-            }
-            () = &mut timer => {
-                let reads = state.reads();
-                let quiet = reads == seen;
-                seen = reads;
-                if quiet && waiting_for_life {
-                    return Ending::Silent;
-                }
-                waiting_for_life = false;
-                if quiet && let Some(pings) = &mut pings {
-                    // The pong of the last ping has to be fetched before another may go out.
-                    let _ = poll_fn(|cx| Poll::Ready(pings.poll_pong(cx))).await;
-                    waiting_for_life = pings.send_ping(h2::Ping::opaque()).is_ok();
-                }
-                let pause = if waiting_for_life { watch.patience } else { watch.quiet };
-                timer.as_mut().reset(Instant::now() + pause);
-            }
-        }
-    }
+/// What the driving task tells the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// The peer allows more streams.
+    LimitRose,
+    /// The peer takes no new streams.
+    GoingAway,
 }
 
 /// How a connection ended.
@@ -165,19 +167,15 @@ pub(super) enum Ending {
     /// No sign of life.
     Silent,
     /// Broken.
-    Failed(h2::Error),
+    Failed(StreamError),
 }
 
-fn poll_driven(
-    cx: &mut Context<'_>,
-    driven: &mut Driven,
-    state: &State,
-    limit_rose: &impl Fn(),
-) -> Poll<Result<(), h2::Error>> {
-    let polled = std::pin::Pin::new(&mut *driven).poll(cx);
-    let limit = driven.max_concurrent_send_streams();
-    if state.limit.swap(limit, Ordering::Relaxed) < limit {
-        limit_rose();
+impl Driver {
+    /// Drives the connection to its end.
+    pub(super) async fn drive(self, state: Arc<State>, watch: Watch, notice: impl Fn(Notice)) -> Ending {
+        match self {
+            Self::H2(driven) => library::drive(*driven, state, watch, notice).await,
+            Self::Frames(driver) => driver.drive(state, watch, notice).await,
+        }
     }
-    polled
 }

@@ -8,6 +8,8 @@ use std::{io, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
+use super::stream_error::StreamError;
+
 /// Why a request has no answer.
 #[derive(Debug, Error)]
 pub enum TransportError {
@@ -39,13 +41,13 @@ pub enum NotSent {
     Unwanted,
     /// The connection took no new stream.
     #[error("the connection takes no new stream")]
-    NotStarted(#[source] h2::Error),
+    NotStarted(#[source] StreamError),
     /// The peer refused the stream (REFUSED_STREAM), which by RFC 9113, 8.7 means unprocessed.
     #[error("the stream was refused")]
-    Refused(#[source] h2::Error),
+    Refused(#[source] StreamError),
     /// The peer is going away and our stream is above the last one that it looks at (RFC 9113, 6.8).
     #[error("the connection is going away")]
-    GoneAway(#[source] h2::Error),
+    GoneAway(#[source] StreamError),
 }
 
 /// Why a written request has no answer.
@@ -56,10 +58,10 @@ pub enum Ambiguous {
     Timeout(Duration),
     /// The peer reset the stream.
     #[error("the stream was reset")]
-    Reset(#[source] h2::Error),
+    Reset(#[source] StreamError),
     /// The connection broke.
     #[error("the connection was lost")]
-    Lost(#[source] h2::Error),
+    Lost(#[source] StreamError),
 }
 
 /// Why there is no connection.
@@ -105,7 +107,7 @@ pub enum ConnectError {
         host: String,
         /// What went wrong.
         #[source]
-        source: h2::Error,
+        source: StreamError,
     },
     /// It took too long.
     #[error("{host} did not take a connection within {after:?}")]
@@ -125,36 +127,43 @@ impl ConnectError {
     }
 }
 
-/// What the failure of one attempt means, before anything is resent.
+/// What the failure of one attempt means, before anything is resent. The connection is to be left alone
+/// when `retire` is set.
 #[derive(Debug)]
 pub(super) enum AttemptError {
-    /// Unprocessed; may be resent at once. The connection is to be left alone when `retire` is set.
+    /// Unprocessed; may be resent at once.
     Unprocessed { cause: NotSent, retire: bool },
     /// Nobody knows.
-    Ambiguous(Ambiguous),
+    Ambiguous { cause: Ambiguous, retire: bool },
 }
 
 impl AttemptError {
-    /// Sorts the error of a stream that had been opened.
-    pub(super) fn of_stream(error: h2::Error) -> Self {
-        if error.is_remote() && error.is_go_away() {
-            // h2 ends exactly the streams above the last id with the remote's GOAWAY; the others stay
-            // open for their answers.
-            return Self::Unprocessed {
-                cause: NotSent::GoneAway(error),
-                retire: true,
-            };
+    /// The connection took no new stream, and will take none.
+    pub(super) fn not_started(error: StreamError) -> Self {
+        Self::Unprocessed {
+            cause: NotSent::NotStarted(error),
+            retire: true,
         }
-        if error.is_remote() && error.is_reset() {
-            if error.reason() == Some(h2::Reason::REFUSED_STREAM) {
-                return Self::Unprocessed {
-                    cause: NotSent::Refused(error),
-                    retire: false,
-                };
-            }
-            return Self::Ambiguous(Ambiguous::Reset(error));
+    }
+
+    /// The peer refused this stream, which says nothing about the next.
+    pub(super) fn refused(error: StreamError) -> Self {
+        Self::Unprocessed {
+            cause: NotSent::Refused(error),
+            retire: false,
         }
-        Self::Ambiguous(Ambiguous::Lost(error))
+    }
+
+    /// Nobody knows what became of this stream, which says nothing about others.
+    pub(super) fn ambiguous(cause: Ambiguous) -> Self {
+        Self::Ambiguous { cause, retire: false }
+    }
+
+    /// True when the connection is to be left alone.
+    pub(super) fn retires(&self) -> bool {
+        match self {
+            Self::Unprocessed { retire, .. } | Self::Ambiguous { retire, .. } => *retire,
+        }
     }
 }
 
@@ -165,7 +174,7 @@ impl From<AttemptError> for TransportError {
                 cause,
                 retry_in: None,
             },
-            AttemptError::Ambiguous(cause) => TransportError::Ambiguous(cause),
+            AttemptError::Ambiguous { cause, .. } => TransportError::Ambiguous(cause),
         }
     }
 }

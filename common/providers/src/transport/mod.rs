@@ -1,9 +1,9 @@
 //! One HTTP/2 client for both providers.
 //!
-//! Written on the `h2` crate because a sender has to know more than a usual client tells: whether a
-//! failed request can have been processed ([`TransportError`]), how many streams the peer takes, when it
-//! goes away. What it does not do: HTTP/1, redirects, proxies, cookies, decompression, an "insecure"
-//! switch.
+//! A sender has to know more than a usual client tells: whether a failed request can have been processed
+//! ([`TransportError`]), how many streams the peer takes, when it goes away. Two engines tell it: the `h2`
+//! crate, and one of our own that writes frames. What neither does: HTTP/1, redirects, proxies, cookies,
+//! decompression, an "insecure" switch.
 //!
 //! | module | is |
 //! | --- | --- |
@@ -11,9 +11,13 @@
 //! | `tls` | the address, and whom we trust there |
 //! | `connect` | opening one connection |
 //! | `connection` | one connection: streams counted, driven by its own task |
+//! | `library` | the engine on the `h2` crate |
+//! | `frames` | our own engine |
+//! | `request` | a request as both engines take it |
 //! | `pool` | many connections: the path that a request takes |
 //! | `answer` | an answer, cut to size |
 //! | `error` | what a failure means for the request |
+//! | `stream_error` | what ended a stream, as both engines say it |
 //!
 //! A connection's life: opened when a request finds no free stream or all others busy (one at a time,
 //! one a second per host), used by the least busy first, pinged when quiet, retired on GOAWAY, on
@@ -24,9 +28,13 @@ mod answer;
 mod connect;
 mod connection;
 mod error;
+mod frames;
 mod io;
+mod library;
 mod pool;
+mod request;
 mod settings;
+mod stream_error;
 mod tls;
 
 pub use self::{
@@ -34,6 +42,8 @@ pub use self::{
     connect::HostGate,
     error::{Ambiguous, ConnectError, NotSent, TransportError},
     pool::{MAX_RESENDS, Pool, PoolStats},
-    settings::{EndpointSettings, OutOfRange, TransportSettings},
+    request::{Fixed, Request},
+    settings::{EndpointSettings, Engine, OutOfRange, TransportSettings},
+    stream_error::{Code, StreamError},
     tls::{Endpoint, EndpointError},
 };

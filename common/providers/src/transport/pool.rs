@@ -19,7 +19,6 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::Request;
 use jraze_runtime::backoff::Backoff;
 use tokio::{
     sync::Notify,
@@ -27,10 +26,11 @@ use tokio::{
 };
 
 use super::{
-    answer::{self, Answer},
+    answer::Answer,
     connect::{self, HostGate},
-    connection::{self, Connection, Ending, State, Watch},
+    connection::{Connection, Ending, Notice, State, Watch},
     error::{Ambiguous, AttemptError, ConnectError, NotSent, TransportError},
+    request::Request,
     settings::TransportSettings,
     tls::Endpoint,
 };
@@ -165,9 +165,9 @@ impl Pool {
 
     /// Sends a request and waits for its answer.
     ///
-    /// `request` is called once for every time it goes out. The body is sent as it is. A redirect is
-    /// an answer like any other, and at most 8 KiB of an answer's body are kept. `wanted` is asked each
-    /// time a stream is at hand: waiting for one may take so long that nobody wants it sent any more.
+    /// The body is sent as it is. A redirect is an answer like any other, and at most 8 KiB of an answer's
+    /// body are kept. `wanted` is asked each time a stream is at hand: waiting for one may take so long
+    /// that nobody wants it sent any more.
     ///
     /// Takes at most `deadline`, and no longer than the request timeout for a free stream and the
     /// request timeout again for the answer.
@@ -177,7 +177,7 @@ impl Pool {
     pub async fn send(
         &self,
         deadline: Instant,
-        request: impl Fn() -> Request<()>,
+        request: &Request,
         body: &Bytes,
         wanted: impl Fn() -> bool,
     ) -> Result<Answer, TransportError> {
@@ -193,14 +193,14 @@ impl Pool {
                     retry_in: None,
                 });
             }
-            let error = match inner.exchange(&stream, deadline, request(), body.clone()).await {
+            let error = match inner.exchange(&stream, deadline, request, body).await {
                 Ok(head) => return Ok(head),
                 Err(error) => error,
             };
-            if let AttemptError::Unprocessed { cause, retire } = &error {
-                if *retire {
-                    inner.retire(&stream.connection.state);
-                }
+            if error.retires() {
+                inner.retire(&stream.connection.state);
+            }
+            if let AttemptError::Unprocessed { cause, .. } = &error {
                 // Not having started costs nothing and takes a connection out of the pool each time.
                 let again = if matches!(cause, NotSent::NotStarted(_)) {
                     false_starts += 1;
@@ -379,41 +379,31 @@ impl Inner {
         &self,
         stream: &Stream<'_>,
         deadline: Instant,
-        request: Request<()>,
-        body: Bytes,
+        request: &Request,
+        body: &Bytes,
     ) -> Result<Answer, AttemptError> {
-        let state = &stream.connection.state;
-        let reads_before = state.reads();
         let limit = self.settings.request_timeout.get();
         let deadline = deadline.min(Instant::now() + limit);
-        let answer = stream
+        let outcome = stream
             .connection
-            .start(request, body)
-            .map_err(|error| AttemptError::Unprocessed {
-                cause: NotSent::NotStarted(error),
-                retire: true,
-            })?;
-        match timeout_at(deadline, answer).await {
-            Ok(Ok(head)) => Ok(answer::read(head, Arc::clone(state), deadline).await),
-            Ok(Err(error)) => Err(AttemptError::of_stream(error)),
-            Err(_) => {
-                self.counts.timeouts.fetch_add(1, Ordering::Relaxed);
-                // Not a byte all that time: the connection is dead or wedged, no new request goes there.
-                if state.reads() == reads_before {
-                    self.retire(state);
-                }
-                Err(AttemptError::Ambiguous(Ambiguous::Timeout(limit)))
-            }
+            .exchange(request.clone(), body.clone(), deadline)
+            .await;
+        if let Err(AttemptError::Ambiguous {
+            cause: Ambiguous::Timeout(_),
+            ..
+        }) = &outcome
+        {
+            self.counts.timeouts.fetch_add(1, Ordering::Relaxed);
         }
+        outcome
     }
 }
 
 /// Opens one connection, puts it into the pool and drives it to its end.
 async fn open(inner: Arc<Inner>, first: usize) {
     let reads = Arc::new(AtomicU64::new(0));
-    let limit = inner.settings.connect_timeout.get();
-    let opened = connect::open(&inner.endpoint, limit, first, Arc::clone(&reads)).await;
-    let (sender, driven) = match opened {
+    let opened = connect::open(&inner.endpoint, &inner.settings, first, Arc::clone(&reads)).await;
+    let (sender, driver) = match opened {
         Ok(opened) => opened,
         Err(error) => return failed(&inner, error),
     };
@@ -442,13 +432,17 @@ async fn open(inner: Arc<Inner>, first: usize) {
     };
     let pool = Arc::downgrade(&inner);
     drop(inner);
-    let ring = Weak::clone(&pool);
-    let ending = connection::drive(driven, Arc::clone(&state), watch, || {
-        if let Some(inner) = ring.upgrade() {
-            inner.changed.notify_waiters();
+    let (ring, noticed) = (Weak::clone(&pool), Arc::clone(&state));
+    let notice = move |notice| {
+        let Some(inner) = ring.upgrade() else {
+            return;
+        };
+        match notice {
+            Notice::LimitRose => inner.changed.notify_waiters(),
+            Notice::GoingAway => inner.retire(&noticed),
         }
-    })
-    .await;
+    };
+    let ending = driver.drive(Arc::clone(&state), watch, notice).await;
     state.retire();
     if let Some(inner) = pool.upgrade() {
         inner.remove(&state);

@@ -6,10 +6,24 @@ use jraze_runtime::config::HumanDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// What speaks HTTP/2 to the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// jraze's own, which does what push providers need and nothing else.
+    #[default]
+    Frames,
+    /// The h2 crate.
+    H2,
+}
+
 /// Connections of one credential to its provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TransportSettings {
+    /// What speaks HTTP/2: `frames`, jraze's own, or `h2`, the crate that most of Rust uses and that takes
+    /// more CPU for a message. Both keep the same promises. Default `frames`.
+    pub engine: Engine,
     /// Most connections kept open, 1 to 256. They are opened one after the other as the load asks
     /// for them. Default 6: with FCM's 100 streams each and answers after 50 ms, six carry the
     /// default quota of 600,000 messages a minute.
@@ -41,6 +55,7 @@ pub struct TransportSettings {
 impl Default for TransportSettings {
     fn default() -> Self {
         Self {
+            engine: Engine::default(),
             connections: 6,
             busy_streams: 100,
             request_timeout: HumanDuration::from_secs(10),

@@ -1,0 +1,100 @@
+//! A request as both engines take it: a POST whose head is mostly alike for many requests.
+//!
+//! What is alike stands once, in [`Fixed`], and is shared; what belongs to one request is its path (for
+//! APNs, which has the device in it) and its authorization. Making a request from them allocates nothing,
+//! and an engine that remembers the last `Fixed` knows without comparing that its headers are known.
+
+use std::{fmt, sync::Arc};
+
+use http::{HeaderMap, HeaderValue, uri::PathAndQuery};
+
+/// What is alike for many requests.
+pub struct Fixed {
+    pub(crate) path: Option<PathAndQuery>,
+    pub(crate) headers: HeaderMap,
+    /// Whether the authorization is worth a place in the header table of a connection.
+    pub(super) authorization_stays: bool,
+    /// Whether the body of a success is read by anybody.
+    pub(super) success_has_body: bool,
+}
+
+impl Fixed {
+    /// Requests with these headers, to `path` unless a request has its own.
+    ///
+    /// Names and values stay in the peer's header table from the first request on: nothing that belongs
+    /// to one device may stand in `headers`.
+    pub fn new(path: Option<PathAndQuery>, headers: HeaderMap) -> Self {
+        Self {
+            path,
+            headers,
+            authorization_stays: false,
+            success_has_body: true,
+        }
+    }
+
+    /// Puts the authorization into the peer's header table too, so that it is not sent with every request.
+    ///
+    /// RFC 7541, 7.1 warns of secrets that share a table with what an attacker may write. Nobody else
+    /// writes on our connections, and a token cannot be guessed as a whole.
+    #[must_use]
+    pub fn with_lasting_authorization(mut self) -> Self {
+        self.authorization_stays = true;
+        self
+    }
+
+    /// A 2xx says it all; what comes behind it may be thrown away unread.
+    #[must_use]
+    pub fn without_success_body(mut self) -> Self {
+        self.success_has_body = false;
+        self
+    }
+}
+
+impl fmt::Debug for Fixed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fixed")
+            .field("headers", &self.headers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The head of one request.
+#[derive(Clone)]
+pub struct Request {
+    pub(super) fixed: Arc<Fixed>,
+    pub(super) path: Option<PathAndQuery>,
+    pub(super) authorization: Option<HeaderValue>,
+}
+
+impl Request {
+    /// A request with the path of `fixed`.
+    pub fn new(fixed: &Arc<Fixed>) -> Self {
+        Self {
+            fixed: Arc::clone(fixed),
+            path: None,
+            authorization: None,
+        }
+    }
+
+    /// With a path of its own, which is kept out of the peer's header table.
+    #[must_use]
+    pub fn to_path(mut self, path: &PathAndQuery) -> Self {
+        self.path = Some(path.clone());
+        self
+    }
+
+    /// With an `authorization` header.
+    #[must_use]
+    pub fn authorized(mut self, authorization: &HeaderValue) -> Self {
+        self.authorization = Some(authorization.clone());
+        self
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("fixed", &self.fixed)
+            .finish_non_exhaustive()
+    }
+}
