@@ -131,7 +131,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         life: &mut Life,
         notice: &impl Fn(Notice),
     ) -> Poll<End> {
-        for _ in 0..ROUNDS {
+        for left in (0..ROUNDS).rev() {
             let mut moved = match self.read(cx) {
                 Poll::Ready(Ok(())) => true,
                 Poll::Ready(Err(end)) => return Poll::Ready(end),
@@ -149,13 +149,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 Ok(wrote) => moved |= wrote,
                 Err(error) => return Poll::Ready(self.last_words(cx, error, state, notice)),
             }
-            if moved {
+            // A peer that never stops talking does not stop the clock.
+            if moved && left > 0 {
                 continue;
             }
             match self.look_at_clock(cx, timer.as_mut(), state, life) {
                 Some(Tick::Dead) => return Poll::Ready(End::Silent),
                 Some(Tick::Ping) => self.protocol.ping(),
                 Some(Tick::Nothing) => {}
+                None if moved => {}
                 None => return Poll::Pending,
             }
         }
@@ -193,6 +195,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         state: &State,
         notice: &impl Fn(Notice),
     ) -> End {
+        self.protocol.doubt();
         for _ in 0..ROUNDS {
             if !matches!(self.read(cx), Poll::Ready(Ok(()))) {
                 break;

@@ -1,17 +1,20 @@
 //! The task over a pipe, with a peer that the test plays itself.
 
 use std::{
+    io,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex},
     task::JoinHandle,
     time::Instant,
 };
@@ -19,7 +22,7 @@ use tokio::{
 use super::{
     super::{
         connection::{Ending, Notice, State, Watch},
-        error::{AttemptError, NotSent},
+        error::{Ambiguous, AttemptError, NotSent},
         io::Observed,
         request::{Fixed, Request},
         stream_error::{Code, StreamError},
@@ -285,5 +288,104 @@ async fn a_connection_that_has_no_number_left_takes_no_new_request() {
             }
         ),
         "{none:?}"
+    );
+}
+
+/// A socket that greets, and then talks without end or takes nothing more.
+struct Odd {
+    greeting: Vec<u8>,
+    talks: bool,
+    breaks: bool,
+    written: usize,
+}
+
+impl Odd {
+    fn new(talks: bool, breaks: bool) -> Self {
+        let mut greeting = Vec::new();
+        wire::put_settings(&mut greeting, &[(setting::MAX_CONCURRENT_STREAMS, 100)]);
+        wire::put_settings_ack(&mut greeting);
+        Self {
+            greeting,
+            talks,
+            breaks,
+            written: 0,
+        }
+    }
+}
+
+impl AsyncRead for Odd {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.greeting.is_empty() && !self.talks {
+            return Poll::Pending;
+        }
+        if self.greeting.is_empty() {
+            wire::put_ping(&mut self.greeting, flag::ACK, [0; 8]);
+        }
+        to.put_slice(&std::mem::take(&mut self.greeting));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Odd {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        // The first write is ours to greet.
+        if self.breaks && self.written > 0 {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        self.written += octets.len();
+        Poll::Ready(Ok(octets.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The outcome of one request over such a socket.
+async fn over(io: Odd, limit: Duration) -> Result<u16, AttemptError> {
+    let reads = Arc::new(AtomicU64::new(0));
+    let state = Arc::new(State::new(0, Arc::clone(&reads)));
+    let io = Observed::new(io, reads);
+    let (handle, driver) = Driver::new(io, HeaderValue::from_static("push.example"), limit);
+    let task = tokio::spawn(driver.drive(state, patient(), |_| {}));
+    // The task greets before the request is there.
+    tokio::task::yield_now().await;
+    let outcome = tokio::time::timeout(LONG, send(&handle, limit)).await;
+    task.abort();
+    outcome.expect("its time is long up")
+}
+
+#[tokio::test]
+async fn a_peer_that_talks_without_end_does_not_stop_the_clock() {
+    let error = over(Odd::new(true, false), Duration::from_millis(100))
+        .await
+        .expect_err("no answer");
+    assert!(
+        matches!(error, AttemptError::Ambiguous { retire: false, .. }),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_was_offered_to_a_socket_that_broke_may_have_gone_out() {
+    // One write carries the greeting and nothing else, the next one fails.
+    let error = over(Odd::new(false, true), LONG).await.expect_err("no answer");
+    assert!(
+        matches!(
+            error,
+            AttemptError::Ambiguous {
+                cause: Ambiguous::Lost(StreamError::Io(_)),
+                ..
+            }
+        ),
+        "{error:?}"
     );
 }

@@ -227,6 +227,11 @@ impl Protocol {
         self.replies = self.replies.min(self.output().len());
     }
 
+    /// Writing failed: nobody knows how much of what was offered went out before it did.
+    pub(super) fn doubt(&mut self) {
+        self.accepted(self.output().len());
+    }
+
     /// How much the socket was ever given.
     fn handed(&self) -> u64 {
         self.taken_before + self.taken as u64
