@@ -6,6 +6,8 @@ use jraze_domain::{device::DevicePlatform, message::Push};
 
 use crate::{PayloadError, apns, fcm};
 
+pub use crate::transport::fuzzing::{Outcome as FramesOutcome, fields, talk};
+
 /// The size of a message for each device platform through FCM, and last through APNs.
 pub fn payload_sizes(push: &Push, now: DateTime<Utc>) -> Vec<Result<usize, PayloadError>> {
     let topic = HeaderValue::from_static("com.example.app");

@@ -29,6 +29,8 @@ mod driver;
 #[cfg(test)]
 mod driver_tests;
 mod encode;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod huffman;
 mod inbox;
 mod protocol;
