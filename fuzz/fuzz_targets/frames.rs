@@ -39,7 +39,10 @@ fn check_fields(block: &[u8]) {
     let Some(once) = fields(block, false, 1) else {
         return;
     };
-    let size: usize = once.iter().map(|(name, value)| name.len() + value.len() + 32).sum();
+    let size: usize = once
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 32)
+        .sum();
     assert!(size <= 32 * 1024);
     // Without a table every block stands for itself, and a table changes nothing for one that needs none.
     let twice = fields(block, false, 2).expect("it was readable");
