@@ -19,11 +19,15 @@ use super::{
 
 /// What HTTP/2 starts with, and the most that we use.
 const TABLE: usize = 4096;
+/// The index of `:path` in the static table.
+const PATH: usize = 4;
+/// The index of `authorization` there.
+const AUTHORIZATION: usize = 23;
 /// How many runs of octets are remembered: one for each message that is sent at the same time.
 const REMEMBERED: usize = 8;
 
 /// How a field is written.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Keep {
     /// Into the table.
     Table,
@@ -95,8 +99,7 @@ impl Encoder {
             let (before, after) = run.octets.split_at(run.split);
             out.extend_from_slice(before);
             if let Some(path) = &request.path {
-                // 4 is the index of ":path".
-                put_literal(out, Keep::Nowhere, 4, b"", path.as_str().as_bytes());
+                put_literal(out, Keep::Nowhere, PATH, b"", path.as_str().as_bytes());
             }
             out.extend_from_slice(after);
         } else {
@@ -105,12 +108,7 @@ impl Encoder {
         if let Some(secret) = &request.authorization
             && lasting.is_none()
         {
-            self.field(
-                out,
-                Keep::Never,
-                header::AUTHORIZATION.as_str(),
-                secret.as_bytes(),
-            );
+            put_literal(out, Keep::Never, AUTHORIZATION, b"", secret.as_bytes());
         }
     }
 
@@ -118,24 +116,24 @@ impl Encoder {
     fn encode_anew(&mut self, request: &Request, lasting: Option<&HeaderValue>, out: &mut Vec<u8>) {
         let changes = self.table.changes();
         let start = out.len();
-        self.field(out, Keep::Table, ":method", b"POST");
-        self.field(out, Keep::Table, ":scheme", b"https");
+        self.field(out, ":method", b"POST");
+        self.field(out, ":scheme", b"https");
         let authority = self.authority.clone();
-        self.field(out, Keep::Table, ":authority", authority.as_bytes());
+        self.field(out, ":authority", authority.as_bytes());
         let split = out.len();
         match (&request.path, &request.fixed.path) {
-            (Some(path), _) => self.field(out, Keep::Nowhere, ":path", path.as_str().as_bytes()),
-            (None, Some(path)) => self.field(out, Keep::Table, ":path", path.as_str().as_bytes()),
-            (None, None) => self.field(out, Keep::Table, ":path", b"/"),
+            (Some(path), _) => put_literal(out, Keep::Nowhere, PATH, b"", path.as_str().as_bytes()),
+            (None, Some(path)) => self.field(out, ":path", path.as_str().as_bytes()),
+            (None, None) => self.field(out, ":path", b"/"),
         }
         let own = request.path.is_some();
         let after = if own { out.len() } else { split };
         for (name, value) in &request.fixed.headers {
-            self.field(out, Keep::Table, name.as_str(), value.as_bytes());
+            self.field(out, name.as_str(), value.as_bytes());
         }
         if let Some(lasting) = lasting {
             let name = header::AUTHORIZATION.as_str();
-            self.field(out, Keep::Table, name, lasting.as_bytes());
+            self.field(out, name, lasting.as_bytes());
         }
         // A field that went into the table is written otherwise next time; what it pushed out made the
         // octets of all others wrong.
@@ -156,24 +154,23 @@ impl Encoder {
         });
     }
 
-    fn field(&mut self, out: &mut Vec<u8>, keep: Keep, name: &str, value: &[u8]) {
-        let found = self.table.find(name.as_bytes(), value);
-        let index = match found {
-            Found::Field(index) if keep == Keep::Table => {
+    /// A field that belongs into the table.
+    fn field(&mut self, out: &mut Vec<u8>, name: &str, value: &[u8]) {
+        let name = name.as_bytes();
+        let index = match self.table.find(name, value) {
+            Found::Field(index) => {
                 put_integer(out, 0b1000_0000, 7, index);
                 return;
             }
-            Found::Field(index) | Found::Name(index) => index,
+            Found::Name(index) => index,
             Found::Nothing => 0,
         };
         // What would push out nearly everything else is not worth its place.
-        let fits = Table::cost(name.as_bytes(), value) <= self.table.limit() / 4 * 3;
-        if keep == Keep::Table && fits {
-            put_literal(out, keep, index, name.as_bytes(), value);
-            self.table.insert(name.as_bytes(), value);
+        if Table::cost(name, value) <= self.table.limit() / 4 * 3 {
+            put_literal(out, Keep::Table, index, name, value);
+            self.table.insert(name, value);
         } else {
-            let keep = if keep == Keep::Never { keep } else { Keep::Nowhere };
-            put_literal(out, keep, index, name.as_bytes(), value);
+            put_literal(out, Keep::Nowhere, index, name, value);
         }
     }
 }
