@@ -141,22 +141,73 @@ async fn requests_are_answered_and_an_unused_connection_says_goodbye() {
 #[tokio::test]
 async fn a_thousand_at_a_time_through_a_narrow_pipe_are_all_answered() {
     let mut peer = connection(100, LONG, patient()).await;
-    let handle = peer.handle.take().expect("not dropped yet");
-    let sends = (0..1_000).map(|_| send(&handle, LONG));
-    let mut sends: Vec<_> = sends.map(Box::pin).collect();
-    let all = async {
-        for send in &mut sends {
-            assert_eq!(send.await.expect("an answer"), 200);
+    let handle = Arc::new(peer.handle.take().expect("not dropped yet"));
+    let mut sends = tokio::task::JoinSet::new();
+    for _ in 0..1_000 {
+        let handle = Arc::clone(&handle);
+        sends.spawn(async move { send(&handle, LONG).await });
+    }
+    for _ in 0..1_000 {
+        let head = peer.next(kind::DATA).await;
+        peer.answer(head.stream).await;
+    }
+    while let Some(sent) = sends.join_next().await {
+        assert_eq!(sent.expect("no panic").expect("an answer"), 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn senders_on_many_threads_that_come_and_go_are_all_heard() {
+    let mut peer = connection(4_096, LONG, patient()).await;
+    let handle = Arc::new(peer.handle.take().expect("not dropped yet"));
+    let senders: Vec<_> = (0..8_u64)
+        .map(|sender| {
+            let handle = Arc::clone(&handle);
+            tokio::spawn(async move {
+                let mut answered = 0;
+                for number in 0..500 {
+                    let sent = send(&handle, LONG);
+                    // Every third may go away at any point of its way.
+                    let patience = match number % 3 {
+                        0 => Duration::from_micros((sender * 37 + number * 11) % 400),
+                        _ => LONG,
+                    };
+                    if let Ok(outcome) = tokio::time::timeout(patience, sent).await {
+                        assert_eq!(outcome.expect("an answer"), 200);
+                        answered += 1;
+                    }
+                }
+                answered
+            })
+        })
+        .collect();
+    drop(handle);
+    let (mut from, mut to) = tokio::io::split(peer.io);
+    let serve = tokio::spawn(async move {
+        let mut octets = [0; wire::HEAD];
+        while from.read_exact(&mut octets).await.is_ok() {
+            let head = Head::read(&octets).expect("nine octets");
+            let mut payload = vec![0; head.length];
+            from.read_exact(&mut payload).await.expect("its payload");
+            if head.kind == kind::GOAWAY {
+                break;
+            }
+            if head.kind == kind::DATA {
+                let mut answer = Vec::new();
+                let flags = flag::END_HEADERS | flag::END_STREAM;
+                wire::put_head(&mut answer, 1, kind::HEADERS, flags, head.stream);
+                answer.push(0x88);
+                to.write_all(&answer).await.expect("written");
+            }
         }
-    };
-    // Awaited one after the other, they come one after the other.
-    let serve = async {
-        for _ in 0..1_000 {
-            let head = peer.next(kind::DATA).await;
-            peer.answer(head.stream).await;
-        }
-    };
-    tokio::join!(all, serve);
+    });
+    let mut answered = 0;
+    for sender in senders {
+        answered += sender.await.expect("no panic");
+    }
+    assert!(answered >= 8 * 333, "{answered}");
+    assert!(matches!(peer.task.await, Ok(Ending::Closed)));
+    serve.await.expect("no panic");
 }
 
 #[tokio::test]
