@@ -47,6 +47,13 @@ pub(in super::super) struct Driver<T> {
     unflushed: bool,
 }
 
+/// However the task ends, nobody waits for it: what it held ends with it, and no more is taken.
+impl<T> Drop for Driver<T> {
+    fn drop(&mut self) {
+        drop(self.inbox.close(&StreamError::Closed));
+    }
+}
+
 /// Why the rounds ended.
 enum End {
     /// Nobody needs the connection any more.

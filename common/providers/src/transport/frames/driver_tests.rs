@@ -316,6 +316,23 @@ async fn a_peer_that_closes_loses_what_is_open_and_what_comes_later_is_not_sent(
 }
 
 #[tokio::test]
+async fn nobody_waits_for_a_task_that_is_no_more() {
+    let mut peer = connection(1 << 20, LONG, patient()).await;
+    let handle = peer.handle.take().expect("not dropped yet");
+    let end = async {
+        peer.next(kind::DATA).await;
+        peer.task.abort();
+    };
+    let (lost, ()) = tokio::join!(send(&handle, LONG), end);
+    assert!(matches!(lost, Err(AttemptError::Ambiguous { .. })), "{lost:?}");
+    let late = send(&handle, LONG).await.expect_err("nobody is there");
+    assert!(
+        matches!(late, AttemptError::Unprocessed { retire: true, .. }),
+        "{late:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_connection_that_has_no_number_left_takes_no_new_request() {
     let (handle, inbox): (Handle, Arc<Inbox>) = Handle::new();
     inbox.wear_out(1);
