@@ -126,19 +126,29 @@ impl<W: World> Jobs for Dispatcher<W> {
         // large ones are at work in every place, whose units may take minutes where the provider is slow, a
         // campaign that has none gets one beyond.
         let free = self.shape.concurrent_units.saturating_sub(self.at_work.total());
-        for campaign in going.iter().cycle().take(free.max(going.len())) {
-            if leased.len() == at_most {
-                break;
+        let mut round = going;
+        while !round.is_empty() {
+            // Who had nothing is not asked again: each question looks at every unit that is out.
+            let mut with_more = Vec::new();
+            for campaign in round {
+                if leased.len() == at_most {
+                    return Ok(leased);
+                }
+                if leased.len() >= free && !self.at_work.has_none(campaign) {
+                    continue;
+                }
+                match self.lease_one(campaign).await {
+                    Ok(Some(unit)) => {
+                        leased.push(unit);
+                        with_more.push(campaign);
+                    }
+                    Ok(None) => {}
+                    Err(error) if leased.is_empty() => return Err(error),
+                    // What was leased is worked on; the error will come again if it lasts.
+                    Err(_) => return Ok(leased),
+                }
             }
-            if leased.len() >= free && !self.at_work.has_none(*campaign) {
-                continue;
-            }
-            match self.lease_one(*campaign).await {
-                Ok(unit) => leased.extend(unit),
-                Err(error) if leased.is_empty() => return Err(error),
-                // What was leased is worked on; the error will come again if it lasts.
-                Err(_) => break,
-            }
+            round = with_more;
         }
         Ok(leased)
     }

@@ -17,13 +17,18 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use jraze_domain::campaign::Ambiguity;
+use jraze_domain::device::SendPlatform;
 use jraze_domain::dispatch::retry::{RetryDecision, RetryPolicy};
-use jraze_domain::dispatch::{Delivery, Outcome, Reason};
+use jraze_domain::dispatch::{Delivery, Outcome, Reason, Scope};
 use jraze_domain::ids::{DeviceId, UnitId};
 use jraze_storage::dispatch::{ClaimedDevice, Retry, Unit, Via, Window};
 
 /// The reasons kept of one window; the rarest are left out.
 const MAX_REASONS: usize = 16;
+
+/// How often a push is tried again to a device that APNs says has had too many (TooManyRequests): more of
+/// the same is what it complains of.
+const APNS_TRIES_OF_ONE_DEVICE: u32 = 3;
 
 /// What the rules look at besides the answers.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +52,16 @@ pub(crate) fn judge(
 ) {
     let mut reasons: HashMap<&Reason, u32> = HashMap::new();
     let mut longest = None;
+    let apns_rate = RetryPolicy {
+        max_attempts: policy.max_attempts.min(1 + APNS_TRIES_OF_ONE_DEVICE),
+        ..*policy
+    };
     for (device, outcome) in window.devices.iter_mut().zip(outcomes) {
+        let of_one_device = outcome.hold.is_some_and(|hold| hold.scope == Scope::Device);
+        let policy = match device.send_platform {
+            SendPlatform::Apns if of_one_device => &apns_rate,
+            _ => policy,
+        };
         let found = delivery(policy, unit, outcome, at);
         device.delivery = if window.in_doubt { found.in_doubt() } else { found };
         if device.delivery.is_transient() {

@@ -424,3 +424,23 @@ fn whoever_finds_a_record_writes_the_same_retries() {
     };
     assert_eq!(told(Some(&outcomes)), told(None));
 }
+
+#[test]
+fn a_device_that_apns_says_has_had_too_many_is_tried_three_times_more_and_no_other() {
+    let busy = Outcome::new(Delivery::Deferred, "TooManyRequests").with_hold(Scope::Device, None);
+    let after = |attempt, by| {
+        let unit = unit(attempt, None);
+        let mut window = window(&unit, &[by]);
+        judge(
+            &RetryPolicy::default(),
+            &unit,
+            &mut window,
+            &[&busy],
+            circumstances(),
+        );
+        window.devices[0].delivery
+    };
+    assert_eq!(after(3, SendPlatform::Apns), Delivery::Deferred);
+    assert_eq!(after(4, SendPlatform::Apns), Delivery::Refused);
+    assert_eq!(after(4, SendPlatform::Fcm), Delivery::Deferred);
+}
