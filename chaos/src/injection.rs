@@ -195,6 +195,22 @@ impl Script {
         script
     }
 
+    /// Kills at named points, a few more for each process than [`Self::draw`] has blows, and fair weather.
+    pub(crate) fn draw_kills(chance: &mut Chance) -> Self {
+        let mut script = Self::draw(chance);
+        script.weather.clear();
+        script.cancel_after = None;
+        for (name, ambushes) in &mut script.ambushes {
+            for _ in 0..1 + chance.below(2) {
+                ambushes.push(ambush(chance, role_of(name)));
+            }
+            for ambush in ambushes {
+                ambush.blow = Blow::Kill;
+            }
+        }
+        script
+    }
+
     /// One blow at one point, and nothing else.
     pub(crate) fn single(point: &'static str, role: Role, blow: Blow) -> Self {
         let ambush = Ambush {

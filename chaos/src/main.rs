@@ -72,6 +72,9 @@ enum Command {
         /// Of the faults that are drawn
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Only `kill -9` at named points, and more of them
+        #[arg(long)]
+        kills: bool,
     },
     /// Spoils campaigns on purpose: whether the judge sees it
     Prove(Run),
@@ -111,7 +114,12 @@ async fn main() -> ExitCode {
             injections,
             minutes,
             seed,
-        } => long(&run, injections, Duration::from_secs(minutes * 60), seed).await,
+            kills,
+        } => {
+            let patience = Duration::from_secs(minutes * 60);
+            let draw = if kills { Script::draw_kills } else { Script::draw };
+            long(&run, injections, patience, seed, draw).await
+        }
         Command::Prove(run) => prove(&run).await,
         Command::Report { results, to } => report::write(&results, &to).map(|()| true),
     };
@@ -175,7 +183,13 @@ async fn prove(run: &Run) -> Result<bool> {
     Ok(good)
 }
 
-async fn long(run: &Run, injections: usize, patience: Duration, seed: u64) -> Result<bool> {
+async fn long(
+    run: &Run,
+    injections: usize,
+    patience: Duration,
+    seed: u64,
+    draw: fn(&mut Chance) -> Script,
+) -> Result<bool> {
     let since = Instant::now();
     let earlier = report::read(&run.results)?;
     let mut struck: usize = earlier.iter().map(|outcome| outcome.struck.len()).sum();
@@ -187,7 +201,7 @@ async fn long(run: &Run, injections: usize, patience: Duration, seed: u64) -> Re
         if struck >= injections || since.elapsed() >= patience {
             break;
         }
-        let script = Script::draw(&mut chance);
+        let script = draw(&mut chance);
         let title = format!("chaos-{seed}-{number}");
         let outcome = match campaign::run(&stack, &title, &run.commit, script.clone()).await {
             Ok(outcome) => outcome,
