@@ -59,8 +59,12 @@ impl Brakes {
 
     /// Waits for a turn as long as little is known; to be held until the answer is noted.
     pub(crate) async fn turn(&self, by: SendPlatform) -> Option<SemaphorePermit<'_>> {
-        // Closed: enough is known, and no turn is needed.
-        self.watches.get(&by)?.careful.acquire().await.ok()
+        let careful = &self.watches.get(&by)?.careful;
+        if careful.is_closed() {
+            // Enough is known, and no turn is needed.
+            return None;
+        }
+        Box::pin(careful.acquire()).await.ok()
     }
 
     /// Takes an outcome into account.

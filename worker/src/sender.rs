@@ -64,6 +64,9 @@ pub(crate) struct Sender<W: World> {
     providers: Arc<W::Providers>,
     gates: Arc<Gates>,
     clock: Arc<dyn Clock>,
+    /// How many sends of a window are begun and not ended: some for each place in a lane, and no more,
+    /// because those that only wait cost memory that is not in the processor's cache.
+    at_once: usize,
     /// The soft stop: what has not left by then is for another worker.
     stopping: CancellationToken,
     /// By credential, how many requests may be without an answer and how fast they may leave. Windows
@@ -104,6 +107,7 @@ impl<W: World> Sender<W> {
             providers,
             gates: Arc::default(),
             clock,
+            at_once: (pacing.max_in_flight / 4).max(16),
             stopping,
             lanes,
         }
@@ -171,13 +175,14 @@ impl<W: World> Sender<W> {
             };
             places.len()
         ];
-        let mut sends: FuturesUnordered<_> = places
+        let mut waiting = places
             .iter()
             .enumerate()
-            .map(async |(index, place)| (index, self.send(campaign, place, lease).await))
-            .collect();
+            .map(async |(index, place)| (index, self.send(campaign, place, lease).await));
+        let mut sends: FuturesUnordered<_> = waiting.by_ref().take(self.at_once).collect();
         let mut known = 0;
         while let Some((index, answer)) = sends.next().await {
+            sends.extend(waiting.next());
             answers[index] = answer;
             known += 1;
             came_in(known, places.len());

@@ -51,7 +51,7 @@ impl Default for Settings {
             api_url: "http://127.0.0.1:8080".to_owned(),
             internal_key: Secret::default(),
             concurrent_units: 4,
-            window_devices: 500,
+            window_devices: 1_000,
             windows_in_flight: 2,
             max_in_flight: 800,
             fcm_quota_per_minute: 600_000,

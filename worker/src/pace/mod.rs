@@ -57,6 +57,8 @@ pub(crate) struct Bounds {
 pub(crate) struct Lane {
     /// Where the sends of each campaign wait for their turn among the others.
     lines: Mutex<BTreeMap<NotificationId, Arc<Semaphore>>>,
+    /// Whether there is a rate. Only then do campaigns line up: a window is passed through in no time.
+    is_limited: bool,
     /// As many permits as the window is wide.
     places: Semaphore,
     /// One at a time waits for the rate, so that nobody overtakes.
@@ -89,6 +91,7 @@ impl Lane {
         let permits = window.width();
         Self {
             lines: Mutex::default(),
+            is_limited: bounds.quota.is_some(),
             places: Semaphore::new(permits),
             turnstile: Turnstile::new(()),
             pace: Mutex::new(Pace {
@@ -103,8 +106,16 @@ impl Lane {
     /// unless nothing is sent.
     pub(crate) async fn enter(&self, campaign: NotificationId) -> Turn<'_> {
         // Never closed, neither of them, so the place always comes.
-        let head = self.line(campaign).acquire_owned().await.ok();
-        let permit = self.places.acquire().await.ok();
+        let head = if self.is_limited {
+            self.line(campaign).acquire_owned().await.ok()
+        } else {
+            None
+        };
+        let permit = match self.places.try_acquire() {
+            Ok(permit) => Some(permit),
+            // Apart, so that a send that need not wait is small.
+            Err(_) => Box::pin(self.places.acquire()).await.ok(),
+        };
         Turn {
             lane: self,
             permit,
@@ -117,6 +128,18 @@ impl Lane {
     pub(crate) fn set_part(&self, part: f64) {
         if let Some(rate) = &mut self.pace().rate {
             rate.set_part(part, Instant::now());
+        }
+    }
+
+    async fn wait_for_rate(&self, wanted: impl Fn() -> bool) {
+        let _first = self.turnstile.lock().await;
+        while wanted() {
+            let now = Instant::now();
+            let taken = self.pace().rate.as_mut().map(|rate| rate.take(now));
+            match taken {
+                Some(Err(wait)) => sleep(wait.min(DOZE)).await,
+                Some(Ok(())) | None => break,
+            }
         }
     }
 
@@ -140,17 +163,8 @@ impl Turn<'_> {
     /// Waits until the quota allows one more request, or until it is not `wanted` any more: what is called
     /// off takes nothing of the quota and holds up nobody behind it.
     pub(crate) async fn wait_for_rate(&mut self, wanted: impl Fn() -> bool) {
-        let is_limited = self.lane.pace().rate.is_some();
-        if is_limited {
-            let _first = self.lane.turnstile.lock().await;
-            while wanted() {
-                let now = Instant::now();
-                let taken = self.lane.pace().rate.as_mut().map(|rate| rate.take(now));
-                match taken {
-                    Some(Err(wait)) => sleep(wait.min(DOZE)).await,
-                    Some(Ok(())) | None => break,
-                }
-            }
+        if self.lane.is_limited {
+            Box::pin(self.lane.wait_for_rate(wanted)).await;
         }
         self.left_at = Instant::now();
         self.head = None;

@@ -218,13 +218,14 @@ impl AccessTokens {
                 self.renew_on_the_side(now);
                 Ok(token)
             }
-            _ => self.renew(None, deadline).await,
+            // Apart, so that a send that need not wait is small.
+            _ => Box::pin(self.renew(None, deadline)).await,
         }
     }
 
     /// A successor of the token `number`, which FCM refused; `None` when there can be none now.
     pub(super) async fn after_refusal(&self, number: u64, deadline: Instant) -> Option<Arc<AccessToken>> {
-        self.renew(Some(number), deadline).await.ok()
+        Box::pin(self.renew(Some(number), deadline)).await.ok()
     }
 
     fn renew_on_the_side(&self, now: DateTime<Utc>) {

@@ -126,7 +126,16 @@ impl Connection {
     ) -> Result<Answer, AttemptError> {
         match &self.sender {
             Sender::H2(sender, authority) => {
-                library::exchange(sender, authority, &self.state, request, body, deadline).await
+                // Apart, so that a send of the other engine is small.
+                Box::pin(library::exchange(
+                    sender,
+                    authority,
+                    &self.state,
+                    request,
+                    body,
+                    deadline,
+                ))
+                .await
             }
             Sender::Frames(handle) => {
                 let reply = handle

@@ -257,6 +257,12 @@ impl Pool {
         {
             return Ok(stream);
         }
+        // Apart, so that a send that need not wait is small.
+        Box::pin(self.wait_for_stream(deadline)).await
+    }
+
+    async fn wait_for_stream(&self, deadline: Instant) -> Result<Stream<'_>, TransportError> {
+        let inner = &*self.inner;
         let failures_before = inner.opening().failures_ever;
         let started = Instant::now();
         let deadline = deadline.min(started + inner.settings.request_timeout.get());
