@@ -57,7 +57,7 @@ pub(crate) struct Bounds {
 pub(crate) struct Lane {
     /// Where the sends of each campaign wait for their turn among the others.
     lines: Mutex<BTreeMap<NotificationId, Arc<Semaphore>>>,
-    /// Whether there is a rate. Only then do campaigns line up: a window is passed through in no time.
+    /// Whether there is a rate, and so always somebody who waits.
     is_limited: bool,
     /// As many permits as the window is wide.
     places: Semaphore,
@@ -105,16 +105,11 @@ impl Lane {
     /// Waits for this campaign's turn and for a place in the window. [`Turn::wait_for_rate`] comes next,
     /// unless nothing is sent.
     pub(crate) async fn enter(&self, campaign: NotificationId) -> Turn<'_> {
-        // Never closed, neither of them, so the place always comes.
-        let head = if self.is_limited {
-            self.line(campaign).acquire_owned().await.ok()
-        } else {
-            None
-        };
-        let permit = match self.places.try_acquire() {
-            Ok(permit) => Some(permit),
+        let (head, permit) = match self.places.try_acquire() {
+            // Nobody waits, so there is no line to stand in.
+            Ok(permit) if !self.is_limited => (None, Some(permit)),
             // Apart, so that a send that need not wait is small.
-            Err(_) => Box::pin(self.places.acquire()).await.ok(),
+            _ => Box::pin(self.line_up(campaign)).await,
         };
         Turn {
             lane: self,
@@ -129,6 +124,15 @@ impl Lane {
         if let Some(rate) = &mut self.pace().rate {
             rate.set_part(part, Instant::now());
         }
+    }
+
+    async fn line_up(
+        &self,
+        campaign: NotificationId,
+    ) -> (Option<OwnedSemaphorePermit>, Option<SemaphorePermit<'_>>) {
+        // Never closed, neither of them, so the place always comes.
+        let head = self.line(campaign).acquire_owned().await.ok();
+        (head, self.places.acquire().await.ok())
     }
 
     async fn wait_for_rate(&self, wanted: impl Fn() -> bool) {
@@ -368,7 +372,8 @@ mod tests {
 
     #[tokio::test]
     async fn lines_that_nobody_stands_in_are_given_up() {
-        let lane = lane(10, None);
+        // Where there is a rate, everybody lines up.
+        let lane = lane(10, Some(600));
         let _standing = lane.enter(NotificationId(1)).await;
         for id in 2..1_000 {
             drop(lane.enter(NotificationId(id)).await);
