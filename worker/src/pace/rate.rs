@@ -13,7 +13,7 @@
 //!
 //! The ramp follows the use and not the clock. It rises while requests wait for their turn and falls at the
 //! same pace while they do not, so a trickle that never ends does not hide the start of a campaign, and a
-//! lane that rested begins anew. Up to [`UNRAMPED`] requests a second it is not heeded: FCM asks for it where
+//! lane that rested begins anew. Up to [`UNRAMPED`] requests a second in all it is not heeded: FCM asks for it where
 //! "large volumes" are sent, and at a few requests a second nobody is helped by fewer.
 
 use std::time::Duration;
@@ -28,7 +28,7 @@ const RECOVERY_PER_SECOND: f64 = 0.01;
 const LEAST_PART: f64 = 1.0 / 64.0;
 /// Where the ramp begins, as a part of the full rate.
 const RAMP_FROM: f64 = 0.1;
-/// Requests a second that need no ramp.
+/// Requests a second, of all workers together, that need no ramp.
 const UNRAMPED: f64 = 100.0;
 
 /// A token bucket whose rate is divided, halved and warmed up.
@@ -69,7 +69,7 @@ impl Rate {
     /// Requests a second at `now`.
     pub(super) fn per_second(&self, now: Instant) -> f64 {
         let full = self.quota * self.part;
-        (full * self.level(now)).min((full * self.ramp).max(UNRAMPED))
+        (full * self.level(now)).min((full * self.ramp).max(UNRAMPED * self.part))
     }
 
     /// The part of the full rate that a used-up quota leaves.
