@@ -2,7 +2,7 @@
 //!
 //! The worker in here is the real one ([`jraze_worker::run_in`]), with its job driver, heartbeats, gates
 //! and retries. Around it everything is in memory: the queue (`memory.rs`, the compare-and-set rules of
-//! `jraze_storage::dispatch`, held to them by `tests/conformance.rs` on a real server), the audience, the
+//! `jraze_storage::dispatch`, held to them by `conformance.rs` on a real server), the audience, the
 //! campaign, the log, and a provider with a ledger and phone trays. Time is paused and moves only when
 //! everybody waits; one seed decides every latency, fault and choice. So a seed is a whole history, and the
 //! same seed is the same history: its trace has the same hash.

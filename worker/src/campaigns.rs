@@ -45,6 +45,8 @@ pub(crate) struct Campaign<W: World> {
     /// Shared likewise.
     pub(crate) brakes: Arc<Brakes>,
     rendered: Instant,
+    /// Since when this worker knows it to run, without a break.
+    going_since: Instant,
 }
 
 impl<W: World> Campaign<W> {
@@ -73,6 +75,7 @@ impl<W: World> Campaign<W> {
             messages,
             run: Arc::new(AtomicU8::new(Run::Going as u8)),
             rendered: Instant::now(),
+            going_since: Instant::now(),
         }
     }
 
@@ -86,6 +89,7 @@ impl<W: World> Campaign<W> {
         Self {
             run: self.run.clone(),
             brakes: self.brakes.clone(),
+            going_since: self.going_since,
             ..Self::new(self.notification.clone(), providers)
         }
     }
@@ -102,6 +106,11 @@ impl<W: World> Campaign<W> {
             run: self.run.clone(),
             ..Self::new(found, providers)
         }
+    }
+
+    /// How long it has been running, as far as this worker knows.
+    pub(crate) fn going_for(&self) -> Duration {
+        self.going_since.elapsed()
     }
 
     /// Whether units of it may be leased: to send, or to settle what is left of one that was stopped.

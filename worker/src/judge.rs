@@ -34,6 +34,8 @@ const APNS_TRIES_OF_ONE_DEVICE: u32 = 3;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Circumstances {
     pub(crate) now: DateTime<Utc>,
+    /// Since when the campaign runs without a break: while it was held nothing failed.
+    pub(crate) going_since: DateTime<Utc>,
     /// When the notification becomes worthless.
     pub(crate) expires_at: Option<DateTime<Utc>>,
     /// In `[0, 1)`, for jitter.
@@ -90,7 +92,7 @@ fn delivery(policy: &RetryPolicy, unit: &Unit, outcome: &Outcome, at: Circumstan
         // Nothing ends what waits for a person.
         known => return known,
     };
-    let since = unit.failing_since.unwrap_or(at.now);
+    let since = unit.failing_since.unwrap_or(at.now).max(at.going_since);
     let last = match policy.decide(attempt, at.now, since, at.expires_at, wait_of(outcome), at.chance) {
         RetryDecision::At(_) => return outcome.delivery,
         RetryDecision::GiveUp => Delivery::Refused,

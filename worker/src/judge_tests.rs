@@ -57,6 +57,7 @@ fn window(unit: &Unit, by: &[SendPlatform]) -> Window {
 fn circumstances() -> Circumstances {
     Circumstances {
         now: now(),
+        going_since: now() - TimeDelta::days(1),
         expires_at: None,
         chance: 0.5,
         on_ambiguous: Ambiguity::Resend,
@@ -443,4 +444,18 @@ fn a_device_that_apns_says_has_had_too_many_is_tried_three_times_more_and_no_oth
     assert_eq!(after(3, SendPlatform::Apns), Delivery::Deferred);
     assert_eq!(after(4, SendPlatform::Apns), Delivery::Refused);
     assert_eq!(after(4, SendPlatform::Fcm), Delivery::Deferred);
+}
+
+#[test]
+fn the_hour_of_failing_begins_anew_when_a_held_campaign_goes_on() {
+    let failing_for_hours = unit(1, Some(TimeDelta::hours(5)));
+    assert_eq!(
+        one(&failing_for_hours, &requeued(), circumstances()),
+        Delivery::Refused
+    );
+    let resumed = Circumstances {
+        going_since: now() - TimeDelta::minutes(1),
+        ..circumstances()
+    };
+    assert_eq!(one(&failing_for_hours, &requeued(), resumed), Delivery::Requeued);
 }

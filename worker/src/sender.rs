@@ -166,7 +166,7 @@ impl<W: World> Sender<W> {
         lease: &KeptLease,
     ) -> Vec<Answer> {
         let left_at = self.clock.now();
-        let not_sent = Outcome::new(Delivery::Requeued, "not sent");
+        let not_sent = Outcome::new(Delivery::Held, "jraze:not_sent");
         let mut answers = vec![
             Answer {
                 outcome: not_sent,
@@ -265,7 +265,7 @@ impl<W: World> Sender<W> {
             return Some(Outcome::new(Delivery::Held, BRAKED));
         }
         if !lease.is_safe() {
-            return Some(Outcome::new(Delivery::Requeued, "lease near its end"));
+            return Some(Outcome::new(Delivery::Held, "jraze:lease_ends"));
         }
         let wait = self.gates.closed_for(gated(campaign, target), Instant::now())?;
         Some(Outcome::new(Delivery::Requeued, "credential held").with_hold(Scope::Delivery, Some(wait)))

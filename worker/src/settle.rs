@@ -74,8 +74,10 @@ impl<W: World> Settler<W> {
         lease: &KeptLease,
     ) -> Result<(), StepError> {
         let outcomes: Vec<&Outcome> = answers.iter().map(|answer| &answer.outcome).collect();
+        let now = self.clock.now();
         let at = Circumstances {
-            now: self.clock.now(),
+            now,
+            going_since: now - campaign.going_for(),
             expires_at: campaign.notification.draft.expires_at,
             chance: self.chance.draw(),
             on_ambiguous: campaign.notification.draft.on_ambiguous,

@@ -1,5 +1,6 @@
 //! Seeds, and what they say. The crate's page tells the story.
 
+mod conformance;
 mod machine;
 mod memory;
 mod oracle;

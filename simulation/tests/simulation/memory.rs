@@ -80,11 +80,20 @@ impl Memory {
         lease_for: Duration,
         now: DateTime<Utc>,
     ) -> Option<Unit> {
+        let is_theirs = |unit: &Unit| notifications.contains(&unit.notification);
+        self.acquire_of(is_theirs, owner, lease_for, now)
+    }
+
+    /// The first that is free and wanted.
+    pub(crate) fn acquire_of(
+        &mut self,
+        is_wanted: impl Fn(&Unit) -> bool,
+        owner: &str,
+        lease_for: Duration,
+        now: DateTime<Utc>,
+    ) -> Option<Unit> {
         let row = self.units.values_mut().find(|row| {
-            !row.done
-                && notifications.contains(&row.unit.notification)
-                && row.not_before <= now
-                && row.expires_at <= now
+            !row.done && is_wanted(&row.unit) && row.not_before <= now && row.expires_at <= now
         })?;
         row.unit.owner = owner.to_owned();
         row.unit.epoch += 1;

@@ -105,11 +105,14 @@ impl Lane {
     /// Waits for this campaign's turn and for a place in the window. [`Turn::wait_for_rate`] comes next,
     /// unless nothing is sent.
     pub(crate) async fn enter(&self, campaign: NotificationId) -> Turn<'_> {
-        let (head, permit) = match self.places.try_acquire() {
+        let (head, permit) = if !self.is_limited
+            && let Ok(permit) = self.places.try_acquire()
+        {
             // Nobody waits, so there is no line to stand in.
-            Ok(permit) if !self.is_limited => (None, Some(permit)),
+            (None, Some(permit))
+        } else {
             // Apart, so that a send that need not wait is small.
-            _ => Box::pin(self.line_up(campaign)).await,
+            Box::pin(self.line_up(campaign)).await
         };
         Turn {
             lane: self,
@@ -380,5 +383,20 @@ mod tests {
         }
         let lines = lane.lines.lock().expect("nobody panicked");
         assert!(lines.len() <= LINES + 1 && lines.contains_key(&NotificationId(1)));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_send_takes_one_place_and_a_full_lane_moves_on_when_it_is_halved() {
+        let alone = lane(1, Some(600_000));
+        drop(alone.enter(ONE).await);
+        let full = lane(64, Some(600_000));
+        let send = async || {
+            let mut turn = full.enter(ONE).await;
+            turn.wait_for_rate(|| true).await;
+            sleep(Duration::from_millis(20)).await;
+            turn.report(Pressure::Overloaded);
+        };
+        let all = join_all((0..400).map(|_| send()));
+        let done = tokio::time::timeout(Duration::from_secs(600), all).await;
+        assert!(done.is_ok(), "they wait for each other");
     }
 }

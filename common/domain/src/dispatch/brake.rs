@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn what_failed_in_passing_is_no_evidence() {
-        for delivery in (0..=12).filter_map(Delivery::from_byte) {
+        for delivery in (0..=u8::MAX).filter_map(Delivery::from_byte) {
             let mut evidence = Evidence::default();
             evidence.note(&Outcome::new(delivery, ""));
             let passing = [
@@ -284,6 +284,8 @@ mod tests {
                 Delivery::Skipped,
                 Delivery::Expired,
                 Delivery::Canceled,
+                Delivery::Unanswered,
+                Delivery::Held,
             ];
             let evident = !passing.contains(&delivery);
             assert_eq!(evidence.answers, u64::from(evident), "{delivery:?}");

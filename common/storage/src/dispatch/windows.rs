@@ -1,5 +1,7 @@
 //! Windows: what was claimed together, and what became of each device in it.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
 use jraze_domain::device::{DevicePlatform, SendPlatform};
@@ -375,14 +377,18 @@ impl Windows {
     }
 }
 
-/// What each provider answered in this window, summed up when the campaign closes.
+/// What each provider answered in this window, summed up when the campaign closes. A device in doubt counts
+/// as unknown, but an answer that calls its token dead is an answer all the same.
 fn answers(window: &Window) -> Vec<Document> {
+    let gone: HashSet<DeviceId> = window.gone.iter().map(|gone| gone.device).collect();
+    let is_dead =
+        |device: &ClaimedDevice| device.delivery == Delivery::Unregistered || gone.contains(&device.id);
     let counted = |by: &SendPlatform| {
-        let of = |device: &&ClaimedDevice| device.send_platform == *by && says_something(device.delivery);
+        let of = |device: &&ClaimedDevice| {
+            device.send_platform == *by && (says_something(device.delivery) || is_dead(device))
+        };
         let answers = window.devices.iter().filter(of);
-        let dead = answers
-            .clone()
-            .filter(|device| device.delivery == Delivery::Unregistered);
+        let dead = answers.clone().filter(|device| is_dead(device));
         let (answers, dead) = (answers.count() as i64, dead.count() as i64);
         (answers > 0).then(|| doc! { "by": i32::from(by.number()), "answers": answers, "dead": dead })
     };

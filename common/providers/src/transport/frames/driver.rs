@@ -110,7 +110,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.protocol.submit(job);
         }
         self.protocol.fail(&reason);
-        if let Some(code) = code {
+        // What is still there to be written was just promised not to be sent: it must not go out before a
+        // goodbye.
+        if let Some(code) = code
+            && self.protocol.output().is_empty()
+        {
             self.protocol.goodbye(code);
             // It is only polite.
             let _ = timeout(FAREWELL, self.farewell()).await;
