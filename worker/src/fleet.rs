@@ -43,8 +43,8 @@ const LASTS: Duration = Duration::from_secs(10);
 const TRUSTED: Duration = Duration::from_secs(7);
 /// After so long, each of the others has looked again.
 const HEARD_OF: Duration = Duration::from_secs(5);
-/// Little enough to be no matter on top of a quota that others use up, and a hundred and fifty requests a
-/// second of FCM's.
+/// Little enough to be no matter on top of a quota that others use up; of FCM's, up to a hundred and fifty
+/// requests a second once the lane is warm.
 const LITTLE: f64 = 1.0 / 64.0;
 
 /// What a worker knows of its standing under one quota.

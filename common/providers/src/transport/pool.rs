@@ -5,8 +5,9 @@
 //! or goes away leaves the pool at once, and the requests on it that were certainly not processed are
 //! sent again on another, up to [`MAX_RESENDS`] times.
 //!
-//! Nothing is locked while a request is under way: senders read a snapshot of the list, count streams
-//! with atomics, and meet a lock only when a connection is opened or removed.
+//! No lock is held while a request is under way: senders read a snapshot of the list and count streams with
+//! atomics. A request locks its connection's inbox for a moment, and all meet a lock when a connection is
+//! opened or removed.
 
 use std::{
     pin::pin,
