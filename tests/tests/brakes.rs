@@ -3,17 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use futures_util::future::try_join_all;
+use jraze_tests::campaign::{self, ERROR, LAUNCHED, PAUSED, SENT, launch, until};
 use jraze_tests::client::Api;
-use jraze_tests::eventually::eventually;
 use jraze_tests::population::Person;
 use jraze_tests::stack::Roles;
 use serde_json::{Value, json};
-
-const LAUNCHED: u64 = 1;
-const SENT: u64 = 2;
-const ERROR: u64 = 3;
-const PAUSED: u64 = 6;
 
 /// How many devices, unless somebody asks for another number.
 fn devices(usual: u64) -> Result<u64> {
@@ -30,32 +24,8 @@ async fn register(api: &Api, ios: bool, count: usize) -> Result<Vec<Person>> {
         .filter(|person| person.is_ios() == ios)
         .take(count)
         .collect();
-    for chunk in people.chunks(64) {
-        let bodies: Vec<Value> = chunk.iter().map(|person| person.registration()).collect();
-        try_join_all(bodies.iter().map(|body| api.put("/devices", body))).await?;
-    }
+    campaign::register(api, people.iter().copied()).await?;
     Ok(people)
-}
-
-async fn launch(api: &Api, more: Value) -> Result<String> {
-    let mut draft = json!({ "title": "Hello", "body": "World", "all": true });
-    if let (Some(draft), Some(more)) = (draft.as_object_mut(), more.as_object()) {
-        draft.extend(more.clone());
-    }
-    let created = api.post("/notifications", &draft).await?;
-    let path = format!("/notifications/{}", created["uuid"].as_str().context("a uuid")?);
-    api.post_empty(&format!("{path}/:launch")).await?;
-    Ok(path)
-}
-
-async fn until(api: &Api, path: &str, status: u64, seconds: u64) -> Value {
-    eventually(
-        &format!("status {status} of {path}"),
-        Duration::from_secs(seconds),
-        async || api.get(path).await.unwrap_or_default(),
-        |notification| notification["status"] == status,
-    )
-    .await
 }
 
 /// Requests that reached a provider so far.

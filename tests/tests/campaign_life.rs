@@ -3,40 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use jraze_tests::campaign::{CANCELED, LAUNCHED, PAUSED, SENT, launch, register, until};
 use jraze_tests::client::Api;
 use jraze_tests::eventually::eventually;
 use jraze_tests::population::Person;
 use jraze_tests::stack::Roles;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-
-const LAUNCHED: u64 = 1;
-const SENT: u64 = 2;
-const CANCELED: u64 = 7;
-const PAUSED: u64 = 6;
-
-/// Registers the people one by one, as apps do.
-async fn register(api: &Api, people: impl Iterator<Item = Person>) -> Result<()> {
-    let lines: Vec<Value> = people.map(Person::registration).collect();
-    for chunk in lines.chunks(64) {
-        let calls = chunk.iter().map(|body| api.put("/devices", body));
-        futures_util::future::try_join_all(calls).await?;
-    }
-    Ok(())
-}
-
-/// A draft to everybody with some more fields, launched; its path.
-async fn launch(api: &Api, more: Value) -> Result<String> {
-    let mut draft = json!({ "title": "Hello", "body": "World", "all": true });
-    if let (Some(draft), Some(more)) = (draft.as_object_mut(), more.as_object()) {
-        draft.extend(more.clone());
-    }
-    let created = api.post("/notifications", &draft).await?;
-    let path = format!("/notifications/{}", created["uuid"].as_str().context("a uuid")?);
-    let launched = api.post_empty(&format!("{path}/:launch")).await?;
-    assert_eq!(launched["status"], 5, "a launch queues");
-    Ok(path)
-}
 
 /// A campaign to so many people that is LAUNCHED, every send of which takes a while.
 async fn under_way(stack: &Roles, people: u64, latency_ms: u64) -> Result<(Api, String)> {
@@ -58,16 +31,6 @@ fn sent(notification: &Value) -> u64 {
         .iter()
         .filter_map(|platform| sent[platform].as_u64())
         .sum()
-}
-
-async fn until(api: &Api, path: &str, status: u64, seconds: u64) -> Value {
-    eventually(
-        &format!("status {status} of {path}"),
-        Duration::from_secs(seconds),
-        async || api.get(path).await.unwrap_or_default(),
-        |notification| notification["status"] == status,
-    )
-    .await
 }
 
 #[tokio::test]

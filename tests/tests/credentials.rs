@@ -1,44 +1,12 @@
 //! What a credential that its provider refuses costs: time, and nothing else. Over real processes.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use futures_util::future::try_join_all;
-use jraze_tests::client::Api;
-use jraze_tests::eventually::eventually;
+use jraze_tests::campaign::{CANCELED, LAUNCHED, SENT, launch, register_devices, until, until_so};
 use jraze_tests::population::Person;
 use jraze_tests::stack::Roles;
 use serde_json::{Value, json};
-
-const LAUNCHED: u64 = 1;
-const SENT: u64 = 2;
-const CANCELED: u64 = 7;
-
-async fn register(api: &Api, devices: &[Value]) -> Result<()> {
-    for chunk in devices.chunks(64) {
-        try_join_all(chunk.iter().map(|body| api.put("/devices", body))).await?;
-    }
-    Ok(())
-}
-
-async fn launch(api: &Api) -> Result<String> {
-    let draft = json!({ "title": "Hello", "body": "World", "all": true });
-    let created = api.post("/notifications", &draft).await?;
-    let path = format!("/notifications/{}", created["uuid"].as_str().context("a uuid")?);
-    api.post_empty(&format!("{path}/:launch")).await?;
-    Ok(path)
-}
-
-async fn until(api: &Api, path: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-    eventually(
-        what,
-        Duration::from_secs(60),
-        async || api.get(path).await.unwrap_or_default(),
-        is_so,
-    )
-    .await
-}
 
 /// Requests for each token so far.
 async fn requests(stack: &Roles) -> Result<BTreeMap<String, u64>> {
@@ -57,13 +25,13 @@ async fn a_refused_credential_holds_its_devices_says_so_and_costs_no_attempt() -
     let api = stack.api("server");
     let people: Vec<Person> = (1..=800).map(Person).collect();
     let bodies: Vec<Value> = people.iter().map(|person| person.registration()).collect();
-    register(&api, &bodies).await?;
+    register_devices(&api, &bodies).await?;
     let on_apns = people.iter().filter(|person| person.is_ios()).count() as u64;
     let refused = json!({ "rules": [{ "provider": "apns", "answer": { "error": { "code": "InvalidProviderToken" } } }] });
     stack.sandbox().script(&refused).await?;
 
-    let path = launch(&api).await?;
-    let waiting = until(&api, &path, "the hold is shown and FCM is done", |seen| {
+    let path = launch(&api, json!({})).await?;
+    let waiting = until_so(&api, &path, "the hold is shown and FCM is done", 60, |seen| {
         seen["holds"].as_array().is_some_and(|holds| !holds.is_empty())
             && seen["counts"]["sent"] == 800 - on_apns
     })
@@ -85,7 +53,7 @@ async fn a_refused_credential_holds_its_devices_says_so_and_costs_no_attempt() -
 
     // Somebody repairs the key: the next try finds out, and everybody is reached.
     stack.sandbox().script(&json!({ "rules": [] })).await?;
-    let done = until(&api, &path, "the campaign is SENT", |seen| seen["status"] == SENT).await;
+    let done = until(&api, &path, SENT, 60).await;
     assert_eq!(done["counts"]["sent"], 800);
     assert_eq!(done["holds"], json!([]), "nothing waits any more");
     stack.stop().await
@@ -103,14 +71,14 @@ async fn a_key_that_is_refused_for_one_device_platform_holds_that_one_only() -> 
         })
     };
     let all: Vec<Value> = (1..=600).map(|n| device(n, 1 + n % 2)).collect();
-    register(&api, &all).await?;
+    register_devices(&api, &all).await?;
     let refused = json!({ "rules": [{
         "token_prefix": "iphone-", "answer": { "error": { "code": "THIRD_PARTY_AUTH_ERROR" } },
     }] });
     stack.sandbox().script(&refused).await?;
 
-    let path = launch(&api).await?;
-    let waiting = until(&api, &path, "the hold is shown and Android is done", |seen| {
+    let path = launch(&api, json!({})).await?;
+    let waiting = until_so(&api, &path, "the hold is shown and Android is done", 60, |seen| {
         seen["holds"].as_array().is_some_and(|holds| !holds.is_empty()) && seen["counts"]["sent"] == 300
     })
     .await;
@@ -127,7 +95,7 @@ async fn a_key_that_is_refused_for_one_device_platform_holds_that_one_only() -> 
     let in_vain = requests(&stack).await?.values().sum::<u64>() - 300;
     api.put(&format!("{path}/status"), &json!({ "status": CANCELED }))
         .await?;
-    let over = until(&api, &path, "everybody has come out", |seen| {
+    let over = until_so(&api, &path, "everybody has come out", 60, |seen| {
         seen["counts"]["targeted"] == 600
     })
     .await;

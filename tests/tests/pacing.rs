@@ -5,14 +5,11 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use jraze_tests::client::Api;
+use jraze_tests::campaign::{LAUNCHED, SENT, launch, until};
 use jraze_tests::eventually::eventually;
 use jraze_tests::population::Person;
 use jraze_tests::stack::{Process, Roles, run};
 use serde_json::{Value, json};
-
-const LAUNCHED: u64 = 1;
-const SENT: u64 = 2;
 
 /// Imports so many Android phones, of which every one in `one_in` is `chosen`.
 async fn import(stack: &Roles, count: usize, one_in: usize) -> Result<()> {
@@ -35,30 +32,9 @@ async fn import(stack: &Roles, count: usize, one_in: usize) -> Result<()> {
     Ok(())
 }
 
-async fn launch(api: &Api, audience: Value) -> Result<String> {
-    let mut draft = json!({ "title": "Hello", "body": "World" });
-    if let (Some(draft), Some(audience)) = (draft.as_object_mut(), audience.as_object()) {
-        draft.extend(audience.clone());
-    }
-    let created = api.post("/notifications", &draft).await?;
-    let path = format!("/notifications/{}", created["uuid"].as_str().context("a uuid")?);
-    api.post_empty(&format!("{path}/:launch")).await?;
-    Ok(path)
-}
-
 fn chosen() -> Value {
     let is_chosen = json!({ "key": "chosen", "operator": "bool_eq", "value": true });
     json!({ "conditions": { "join_type": "AND", "conditions": [is_chosen] } })
-}
-
-async fn until(api: &Api, path: &str, status: u64, seconds: u64) -> Value {
-    eventually(
-        &format!("status {status} of {path}"),
-        Duration::from_secs(seconds),
-        async || api.get(path).await.unwrap_or_default(),
-        |notification| notification["status"] == status,
-    )
-    .await
 }
 
 /// Waits until the newest count of workers that `process` heard of is this one, and tells how long it took.
@@ -170,7 +146,7 @@ async fn a_small_campaign_is_done_long_before_a_large_one_that_was_there_first()
     let stack = Roles::start_with("pacingfair", worker).await?;
     import(&stack, 2_000, 100).await?;
     let api = stack.api("server");
-    let large = launch(&api, json!({ "all": true })).await?;
+    let large = launch(&api, json!({})).await?;
     until(&api, &large, LAUNCHED, 10).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
 

@@ -1,9 +1,9 @@
 use chrono::TimeDelta;
 use jraze_domain::device::{DevicePlatform, SendPlatform};
 use jraze_domain::dispatch::{BucketRange, Scope};
-use jraze_domain::ids::{AppId, NotificationId, WindowId};
+use jraze_domain::ids::{AppId, NotificationId};
 use jraze_providers::reason;
-use jraze_storage::dispatch::{ClaimedDevice, WindowState, Work};
+use jraze_storage::dispatch::{ClaimedDevice, Work};
 
 use crate::brakes::BRAKED;
 
@@ -40,18 +40,7 @@ fn window(unit: &Unit, by: &[SendPlatform]) -> Window {
             delivery: Delivery::InFlight,
         })
         .collect();
-    Window {
-        id: WindowId::new(&unit.id, 0),
-        sequence: 0,
-        epoch: 1,
-        state: WindowState::Claimed,
-        in_doubt: unit.in_doubt,
-        devices,
-        gone: Vec::new(),
-        reasons: Vec::new(),
-        not_before: None,
-        brake: None,
-    }
+    Window::claimed(unit, 0, devices)
 }
 
 fn circumstances() -> Circumstances {

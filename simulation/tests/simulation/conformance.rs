@@ -17,7 +17,7 @@ use jraze_storage::test_util::TestDatabase;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::memory::{Memory, fresh};
+use crate::memory::Memory;
 
 const APP: AppId = AppId(1);
 const CAMPAIGNS: i64 = 3;
@@ -97,7 +97,7 @@ impl Both {
             .insert(&unit, sequence, devices.clone())
             .await
             .expect("answers");
-        let window = fresh(&unit, sequence, devices);
+        let window = Window::claimed(&unit, sequence, devices);
         assert_eq!(inserted, self.memory.insert(&unit, window), "insert of {unit:?}");
         if self.rng.random_bool(0.2) {
             return; // It died in between.

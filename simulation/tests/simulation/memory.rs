@@ -286,23 +286,3 @@ fn free(app: AppId, notification: NotificationId) -> Unit {
         epoch: 0,
     }
 }
-
-/// A fresh window of a unit, as storage makes it.
-pub(crate) fn fresh(
-    unit: &Unit,
-    sequence: u32,
-    devices: Vec<jraze_storage::dispatch::ClaimedDevice>,
-) -> Window {
-    Window {
-        id: WindowId::new(&unit.id, sequence),
-        sequence,
-        epoch: unit.epoch,
-        state: WindowState::Claimed,
-        in_doubt: unit.in_doubt,
-        devices,
-        gone: Vec::new(),
-        reasons: Vec::new(),
-        not_before: None,
-        brake: None,
-    }
-}

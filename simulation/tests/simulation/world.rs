@@ -18,7 +18,7 @@ use jraze_storage::fleet::CredentialHold;
 use jraze_worker::ports::{Audience, Book, Fleet, Held, Log, Queue, Stored, Targets, World};
 
 use crate::machine::Machine;
-use crate::memory::fresh;
+
 use crate::provider::SimProviders;
 use crate::state::{SimDevice, State};
 
@@ -68,7 +68,7 @@ impl Queue for SimQueue {
     }
 
     async fn insert(&self, unit: &Unit, sequence: u32, devices: Vec<ClaimedDevice>) -> Held<Window> {
-        let (unit, window) = (unit.clone(), fresh(unit, sequence, devices));
+        let (unit, window) = (unit.clone(), Window::claimed(unit, sequence, devices));
         let insert = move |state: &mut State, _, _: &str| state.memory.insert(&unit, window);
         self.0.call("insert", insert).await
     }

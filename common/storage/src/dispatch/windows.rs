@@ -100,6 +100,22 @@ pub struct GoneToken {
 }
 
 impl Window {
+    /// The window that a holder of `unit` claims.
+    pub fn claimed(unit: &Unit, sequence: u32, devices: Vec<ClaimedDevice>) -> Self {
+        Window {
+            id: WindowId::new(&unit.id, sequence),
+            sequence,
+            epoch: unit.epoch,
+            state: WindowState::Claimed,
+            in_doubt: unit.in_doubt,
+            devices,
+            gone: Vec::new(),
+            reasons: Vec::new(),
+            not_before: None,
+            brake: None,
+        }
+    }
+
     /// The ids of the devices that came to `delivery`.
     pub fn ids_with(&self, which: impl Fn(Delivery) -> bool) -> Vec<DeviceId> {
         self.devices
@@ -164,18 +180,7 @@ impl Windows {
         sequence: u32,
         devices: Vec<ClaimedDevice>,
     ) -> Result<Result<Window, Fenced>, StorageError> {
-        let window = Window {
-            id: WindowId::new(&unit.id, sequence),
-            sequence,
-            epoch: unit.epoch,
-            state: WindowState::Claimed,
-            in_doubt: unit.in_doubt,
-            devices,
-            gone: Vec::new(),
-            reasons: Vec::new(),
-            not_before: None,
-            brake: None,
-        };
+        let window = Window::claimed(unit, sequence, devices);
         let document = WindowDocument::of(&window, unit.app, unit.notification, &unit.id);
         let older = doc! { "_id": window.id.as_str(), "epoch": { "$lt": unit.epoch } };
         match self.collection.replace_one(older, document).upsert(true).await {
