@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use jraze_tests::stack::Roles;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -220,6 +220,20 @@ async fn hostile_requests_get_envelopes_and_leave_no_trace() -> Result<()> {
     stack.stop().await
 }
 
+/// Of the answers to a request that is asked again and again, all 200, 99 of a hundred came within this.
+async fn slowest_of(address: SocketAddr, request: &str, span: Duration) -> Result<Duration> {
+    let started = Instant::now();
+    let mut times = Vec::new();
+    while started.elapsed() < span {
+        let asked = Instant::now();
+        let (status, body) = envelope(&exchange(address, request.as_bytes()).await?)?;
+        times.push(asked.elapsed());
+        ensure!(status == 200, "{status}: {body}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(percentile(&mut times, 99))
+}
+
 #[tokio::test]
 async fn a_thousand_half_open_heads_are_closed_in_ten_seconds_and_slow_nobody_down() -> Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
@@ -228,8 +242,11 @@ async fn a_thousand_half_open_heads_are_closed_in_ten_seconds_and_slow_nobody_do
     let stack = Roles::start("half_open").await?;
     let address: SocketAddr = stack.api_url.trim_start_matches("http://").parse()?;
     let key = stack.keys["server"].as_str().context("no key")?.to_owned();
+    let request = format!(
+        "GET /notifications HTTP/1.1\r\nHost: jraze\r\nConnection: close\r\nX-Api-Key: {key}\r\n\r\n"
+    );
+    let alone = slowest_of(address, &request, Duration::from_secs(2)).await?;
     let mut closed = tokio::task::JoinSet::new();
-    let started = Instant::now();
     for _ in 0..1_000 {
         let mut stream = TcpStream::connect(address).await?;
         stream
@@ -243,33 +260,17 @@ async fn a_thousand_half_open_heads_are_closed_in_ten_seconds_and_slow_nobody_do
             opened.elapsed()
         });
     }
-    let opened = started.elapsed();
-    let request = format!(
-        "GET /notifications HTTP/1.1\r\nHost: jraze\r\nConnection: close\r\nX-Api-Key: {key}\r\n\r\n"
-    );
-    let mut times = Vec::new();
-    while started.elapsed() < opened + Duration::from_secs(5) {
-        let asked = Instant::now();
-        let (status, body) = envelope(&exchange(address, request.as_bytes()).await?)?;
-        times.push(asked.elapsed());
-        if status != 200 {
-            bail!("{status}: {body}");
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let slow = slowest_of(address, &request, Duration::from_secs(5)).await?;
     ensure!(closed.try_join_next().is_none(), "a head is given more than 5 s");
-    let slow = percentile(&mut times, 99);
     let mut last = Duration::ZERO;
     while let Some(took) = closed.join_next().await {
         last = last.max(took?);
     }
-    println!(
-        "{} requests beside them, p99 {slow:?}; the last was closed after {last:?}",
-        times.len()
-    );
+    println!("p99 of others {slow:?} ({alone:?} before them); the last was closed after {last:?}");
+    // What the machine itself takes for a request alone is not the heads' doing.
     ensure!(
-        slow < Duration::from_millis(50),
-        "p99 of other requests is {slow:?}"
+        slow < alone + Duration::from_millis(50),
+        "p99 of other requests is {slow:?}, and was {alone:?} before"
     );
     ensure!(last <= Duration::from_secs(10), "one was open for {last:?}");
     stack.stop().await
