@@ -79,7 +79,7 @@ pub(crate) fn judge(
     reasons.sort_by(|(one, n), (other, m)| m.cmp(n).then_with(|| one.as_str().cmp(other.as_str())));
     reasons.truncate(MAX_REASONS);
     window.reasons = reasons;
-    window.not_before = longest.map(|wait| at.now + wait);
+    window.retry_after = longest;
 }
 
 /// A passing failure stays one only while its attempts, its age and the notification's time allow.
@@ -110,7 +110,7 @@ fn wait_of(outcome: &Outcome) -> Option<Duration> {
 
 /// The units that carry on what a window leaves open, one for each way to devices and each kind of failure.
 /// Their ids follow from the window, so writing them twice writes them once. `outcomes` are there for a
-/// fresh window; for one that is found recorded, its own `not_before` stands for every wait.
+/// fresh window; for one that is found recorded, its own `retry_after` stands for every wait.
 pub(crate) fn retries(
     policy: &RetryPolicy,
     unit: &Unit,
@@ -127,7 +127,7 @@ pub(crate) fn retries(
         }
         let asked = match outcomes.map(|outcomes| outcomes.get(index)) {
             Some(outcome) => outcome.and_then(|outcome| wait_of(outcome)),
-            None => window.not_before.and_then(|at| (at - now).to_std().ok()),
+            None => window.retry_after,
         };
         let (devices, wait) = groups.entry((device.delivery, via(device))).or_default();
         devices.push(device.id);
@@ -154,7 +154,7 @@ pub(crate) fn retries(
                 },
                 in_doubt: window.in_doubt || left == Delivery::Unanswered,
                 via,
-                not_before: now + wait,
+                wait,
             }
         })
         .collect();

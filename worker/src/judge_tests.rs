@@ -187,7 +187,7 @@ fn waits_grow_with_attempts_and_requeues_with_their_age() {
             now(),
             0.5,
         );
-        (retries[0].not_before - now()).num_seconds()
+        retries[0].wait.as_secs()
     };
     let deferred_waits: Vec<_> = (1..=4)
         .map(|attempt| wait(&unit(attempt, None), &deferred()))
@@ -250,13 +250,7 @@ fn one_providers_wait_is_not_the_others_and_outlives_the_worker() {
     let policy = RetryPolicy::default();
     let mut fresh: Vec<_> = retries(&policy, &unit, &window, Some(&outcomes), now(), 0.5)
         .into_iter()
-        .map(|retry| {
-            (
-                retry.devices[0].0,
-                (retry.not_before - now()).num_seconds(),
-                retry.id,
-            )
-        })
+        .map(|retry| (retry.devices[0].0, retry.wait.as_secs(), retry.id))
         .collect();
     fresh.sort();
     assert_eq!(
@@ -266,14 +260,10 @@ fn one_providers_wait_is_not_the_others_and_outlives_the_worker() {
             .collect::<Vec<_>>(),
         [(1, 7), (2, 900)]
     );
-    // A new holder knows the waits from the window alone, and writes the same units.
+    // A new holder knows the longest wait from the window alone, begins it anew, and writes the same units.
     let later = now() + TimeDelta::seconds(100);
     let found = retries(&policy, &unit, &window, None, later, 0.5);
-    assert!(
-        found
-            .iter()
-            .all(|retry| retry.not_before == now() + TimeDelta::seconds(900))
-    );
+    assert!(found.iter().all(|retry| retry.wait == Duration::from_secs(900)));
     let ids = |retries: &[Retry]| retries.iter().map(|retry| retry.id.clone()).collect::<Vec<_>>();
     let mut known: Vec<_> = fresh.into_iter().map(|(_, _, id)| id).collect();
     known.sort();
@@ -362,7 +352,7 @@ fn what_a_brake_stopped_waits_for_the_campaign_however_long_that_takes() {
                 retry.devices.len(),
                 retry.attempt,
                 retry.failing_since.is_some(),
-                retry.not_before == now(),
+                retry.wait.is_zero(),
             )
         })
         .collect();

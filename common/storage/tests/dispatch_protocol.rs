@@ -263,16 +263,16 @@ async fn a_retry_waits_for_its_time_and_is_written_once() {
     let fixture = Fixture::with_one_partition().await;
     let unit = fixture.acquire("a", LONG).await.expect("free");
     let window = fixture.claim(&unit, 0, &[1, 2]).await.expect("held");
-    let far = DateTime::from_timestamp(4_000_000_000, 0).expect("in range");
+    let far = Duration::from_secs(1_000_000);
     let past = DateTime::from_timestamp(1_000_000_000, 0).expect("in range");
-    let retry = |attempt: u32, not_before| Retry {
+    let retry = |attempt: u32, wait| Retry {
         id: UnitId::retry(CAMPAIGN, &window.id, &attempt.to_string()),
         devices: vec![DeviceId(2)],
         attempt,
         failing_since: Some(past),
         in_doubt: true,
         via: VIA,
-        not_before,
+        wait,
     };
     fixture
         .units
@@ -282,7 +282,7 @@ async fn a_retry_waits_for_its_time_and_is_written_once() {
     assert_eq!(fixture.acquire("b", LONG).await, None, "it is not due");
     fixture
         .units
-        .add_retry(&unit, &retry(3, past))
+        .add_retry(&unit, &retry(3, Duration::ZERO))
         .await
         .expect("answers");
     let due = fixture.acquire("b", LONG).await.expect("due");
@@ -293,7 +293,7 @@ async fn a_retry_waits_for_its_time_and_is_written_once() {
     assert!(again.in_doubt, "so are the windows of a retry in doubt");
     fixture
         .units
-        .add_retry(&unit, &retry(3, past))
+        .add_retry(&unit, &retry(3, Duration::ZERO))
         .await
         .expect("adopted");
     assert_eq!(
@@ -344,7 +344,7 @@ async fn ending_a_stopped_campaign_makes_its_retries_due_because_each_device_has
         failing_since: None,
         in_doubt: true,
         via: VIA,
-        not_before: DateTime::from_timestamp(4_000_000_000, 0).expect("in range"),
+        wait: Duration::from_secs(1_000_000),
     };
     fixture.units.add_retry(&unit, &retry).await.expect("answers");
     fixture.units.finish(&unit).await.expect("answers").expect("held");
@@ -374,7 +374,7 @@ async fn what_was_recorded_of_a_window_is_there_for_those_who_settle_it() {
     }
     window.gone = vec![dead.clone()];
     window.reasons = vec![(Reason::new("Unregistered"), 1)];
-    window.not_before = DateTime::from_timestamp(1_790_000_060, 0);
+    window.retry_after = Some(Duration::from_secs(60));
     window.brake = Some(Tripped {
         brake: Brake::MassInvalidation,
         message: "so many".into(),
@@ -396,7 +396,7 @@ async fn what_was_recorded_of_a_window_is_there_for_those_who_settle_it() {
             window.devices.clone(),
             window.gone.clone(),
             window.reasons.clone(),
-            window.not_before,
+            window.retry_after,
             window.brake.clone(),
         )
     };

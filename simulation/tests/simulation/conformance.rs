@@ -183,11 +183,14 @@ impl Both {
                 by: SendPlatform::Fcm,
                 on: Some(DevicePlatform::Ios),
             },
-            not_before: DateTime::from_timestamp(if far { 4_000_000_000 } else { 1_000_000 }, 0)
-                .expect("in range"),
+            wait: if far {
+                Duration::from_secs(1_000_000)
+            } else {
+                Duration::ZERO
+            },
         };
         self.units.add_retry(&source, &retry).await.expect("answers");
-        self.memory.add_retry(&source, &retry);
+        self.memory.add_retry(&source, &retry, self.now);
     }
 
     async fn step(&mut self) {

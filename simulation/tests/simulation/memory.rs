@@ -49,7 +49,7 @@ impl Memory {
         }
     }
 
-    pub(crate) fn add_retry(&mut self, source: &Unit, retry: &Retry) {
+    pub(crate) fn add_retry(&mut self, source: &Unit, retry: &Retry, now: DateTime<Utc>) {
         self.add(
             Unit {
                 id: retry.id.clone(),
@@ -60,7 +60,7 @@ impl Memory {
                 via: Some(retry.via),
                 ..free(source.app, source.notification)
             },
-            retry.not_before,
+            now + retry.wait,
         );
     }
 

@@ -97,10 +97,10 @@ impl Queue for SimQueue {
 
     async fn add_retry(&self, source: &Unit, retry: &Retry) -> Stored<()> {
         let (source, retry) = (source.clone(), retry.clone());
-        let add = move |state: &mut State, _, _: &str| {
+        let add = move |state: &mut State, now, _: &str| {
             let (id, devices) = (&retry.id, retry.devices.len());
             state.note(format_args!("retry {id} of {devices}, attempt {}", retry.attempt));
-            state.memory.add_retry(&source, &retry);
+            state.memory.add_retry(&source, &retry, now);
         };
         self.0.call("add_retry", add).await
     }

@@ -91,8 +91,8 @@ pub struct Retry {
     pub in_doubt: bool,
     /// What the devices are reached through.
     pub via: Via,
-    /// When to try.
-    pub not_before: DateTime<Utc>,
+    /// How long to wait before it, from the moment when it is written.
+    pub wait: Duration,
 }
 
 /// Where a unit goes on after a claim.
@@ -236,12 +236,27 @@ impl Units {
             failing_since: retry.failing_since.map(stored),
             in_doubt: retry.in_doubt,
             via: Some(retry.via.into()),
-            not_before: stored(retry.not_before),
+            // Written by the database, whose clock it is compared with.
+            not_before: EPOCH_START,
             next_sequence: 0,
             checkpoint: None,
             lease: LeaseDocument::free(),
         };
-        ignore_duplicate_keys(self.collection.insert_one(document).await.map(drop))
+        let document = bson::serialize_to_document(&document).map_err(StorageError::encode)?;
+        let insert = vec![doc! { "$replaceWith": { "$cond": {
+            "if": { "$eq": [{ "$type": "$state" }, "missing"] },
+            "then": { "$mergeObjects": [
+                { "$literal": document },
+                { "not_before": { "$add": ["$$NOW", millis(retry.wait)] } },
+            ] },
+            "else": "$$ROOT",
+        } } }];
+        let written = self
+            .collection
+            .update_one(doc! { "_id": retry.id.to_string() }, insert)
+            .upsert(true)
+            .await;
+        ignore_duplicate_keys(written.map(drop))
     }
 
     /// Leases one unit of these campaigns that is ready, due and not held, or `None`.

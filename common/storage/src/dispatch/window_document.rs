@@ -1,5 +1,7 @@
 //! The shape of a window in storage.
 
+use std::time::Duration;
+
 use jraze_domain::device::{DevicePlatform, SendPlatform};
 use jraze_domain::dispatch::{Brake, Delivery, Reason, Tripped};
 use jraze_domain::ids::{AppId, DeviceId, NotificationId, UnitId, WindowId};
@@ -46,7 +48,7 @@ pub(super) struct WindowDocument {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) reasons: Vec<ReasonDocument>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) not_before: Option<bson::DateTime>,
+    pub(super) retry_after_ms: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) brake: Option<BrakeDocument>,
 }
@@ -113,7 +115,7 @@ impl WindowDocument {
             results: packing::binary(results),
             gone: Vec::new(),
             reasons: Vec::new(),
-            not_before: None,
+            retry_after_ms: None,
             brake: None,
         }
     }
@@ -150,7 +152,9 @@ impl WindowDocument {
                 .map(GoneDocument::read)
                 .collect::<Option<_>>()
                 .ok_or_else(|| corrupt("gone"))?,
-            not_before: self.not_before.map(read),
+            retry_after: self
+                .retry_after_ms
+                .map(|wait| Duration::from_millis(wait.unsigned_abs())),
             // A brake of a later version is for a result worker of that version.
             brake: self.brake.and_then(|tripped| {
                 Some(Tripped {

@@ -1,6 +1,7 @@
 //! Windows: what was claimed together, and what became of each device in it.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
@@ -81,8 +82,8 @@ pub struct Window {
     pub gone: Vec<GoneToken>,
     /// Why deliveries ended without being accepted, in the provider's own words, and how many each.
     pub reasons: Vec<(Reason, u32)>,
-    /// Before when none of its deliveries may be tried again, because the provider said so.
-    pub not_before: Option<DateTime<Utc>>,
+    /// How long none of its deliveries may be tried again, because the provider said so.
+    pub retry_after: Option<Duration>,
     /// The brake that its answers, or those before them, tripped: the campaign is to be stopped.
     pub brake: Option<Tripped>,
 }
@@ -111,7 +112,7 @@ impl Window {
             devices,
             gone: Vec::new(),
             reasons: Vec::new(),
-            not_before: None,
+            retry_after: None,
             brake: None,
         }
     }
@@ -246,8 +247,11 @@ impl Windows {
         if window.in_doubt {
             set.insert("in_doubt", true);
         }
-        if let Some(not_before) = window.not_before {
-            set.insert("not_before", stored(not_before));
+        if let Some(wait) = window.retry_after {
+            set.insert(
+                "retry_after_ms",
+                i64::try_from(wait.as_millis()).unwrap_or(i64::MAX),
+            );
         }
         if let Some(Tripped { brake, message }) = &window.brake {
             set.insert("brake", doc! { "code": brake.code(), "message": message });
