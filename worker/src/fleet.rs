@@ -40,9 +40,9 @@ const EVERY: Duration = Duration::from_secs(2);
 /// For how long a worker that falls silent is counted.
 const LASTS: Duration = Duration::from_secs(10);
 /// For how long the last answer is built upon.
-const TRUSTED: Duration = Duration::from_secs(7);
-/// After so long, each of the others has looked again.
-const HEARD_OF: Duration = Duration::from_secs(5);
+const TRUSTED: Duration = Duration::from_secs(5);
+/// After so long, each of the others has looked again, or trusts its last answer no more and has noticed.
+const HEARD_OF: Duration = TRUSTED.saturating_add(EVERY);
 /// Little enough to be no matter on top of a quota that others use up; of FCM's, up to a hundred and fifty
 /// requests a second once the lane is warm.
 const LITTLE: f64 = 1.0 / 64.0;
@@ -117,16 +117,7 @@ impl Membership {
         apply(&standings);
         while !done.is_cancelled() {
             let asked = Instant::now();
-            // Not dropped when it takes long: that would cost a connection to the database each time.
-            let mut look = std::pin::pin!(fleet.present(&self.owner, &names, LASTS));
-            let answer = loop {
-                tokio::select! {
-                    biased;
-                    answer = &mut look => break answer,
-                    () = sleep(EVERY) => apply(&standings),
-                }
-            };
-            match answer {
+            match meanwhile(fleet.present(&self.owner, &names, LASTS), || apply(&standings)).await {
                 Ok(counts) => {
                     let now = Instant::now();
                     for (standing, workers) in standings.iter_mut().zip(counts) {
@@ -146,7 +137,8 @@ impl Membership {
                     .iter()
                     .map(|closed| hold(closed, self.clock.now()))
                     .collect();
-                if let Err(error) = fleet.hold(&self.owner, &holds).await {
+                let telling = fleet.hold(&self.owner, &holds);
+                if let Err(error) = meanwhile(telling, || apply(&standings)).await {
                     tracing::warn!(%error, "telling which credentials are held failed");
                 }
                 told = holds;
@@ -155,6 +147,19 @@ impl Membership {
         }
         if let Err(error) = fleet.leave(&self.owner).await {
             tracing::debug!(%error, "the others count this worker for some seconds more");
+        }
+    }
+}
+
+/// Waits for the database and looks at the lanes all the while. The question is not dropped when it takes
+/// long: that would cost a connection to the database each time.
+async fn meanwhile<T>(question: impl Future<Output = T>, look: impl Fn()) -> T {
+    let mut question = std::pin::pin!(question);
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut question => return answer,
+            () = sleep(EVERY) => look(),
         }
     }
 }
@@ -193,7 +198,7 @@ mod tests {
     #[test]
     fn a_newcomer_takes_little_until_the_others_have_had_time_to_count_it() {
         let (mut standing, start) = (Standing::default(), Instant::now());
-        for (second, wanted) in [(0, LITTLE), (2, LITTLE), (4, LITTLE), (6, 0.25), (8, 0.25)] {
+        for (second, wanted) in [(0, LITTLE), (2, LITTLE), (6, LITTLE), (8, 0.25), (10, 0.25)] {
             let now = start + seconds(second);
             standing.heard(now, now, 4);
             assert_eq!(standing.part(now), wanted, "after {second} s");
@@ -225,8 +230,8 @@ mod tests {
     fn who_hears_nothing_falls_back_to_little_and_is_a_newcomer_once_it_was_forgotten() {
         let (mut standing, start) = (Standing::default(), Instant::now());
         standing.heard(start, start, 1);
-        assert_eq!(standing.part(start + seconds(6)), 1.0);
-        assert_eq!(standing.part(start + seconds(7)), LITTLE);
+        assert_eq!(standing.part(start + seconds(4)), 1.0);
+        assert_eq!(standing.part(start + seconds(5)), LITTLE);
         // Still counted: at its part again with the answer.
         let now = start + seconds(9);
         standing.heard(now, now, 2);
@@ -235,10 +240,28 @@ mod tests {
         let now = now + seconds(10);
         standing.heard(now, now, 2);
         assert_eq!(standing.part(now), LITTLE);
-        let now = now + seconds(2);
+        let now = now + seconds(4);
         standing.heard(now, now, 2);
         let now = now + seconds(3);
         assert_eq!(standing.part(now), 0.5);
+    }
+
+    #[test]
+    fn a_newcomer_waits_until_one_whose_look_hangs_has_fallen_back() {
+        let (mut old, mut newcomer, start) = (Standing::default(), Standing::default(), Instant::now());
+        old.heard(start, start, 1);
+        // It comes right after that look, and the next look of the old one is never answered.
+        newcomer.heard(start, start, 2);
+        for tenths in 0..200 {
+            let now = start + Duration::from_millis(100 * tenths);
+            if tenths % 20 == 0 {
+                newcomer.heard(now, now, 2);
+            }
+            // A lane is looked at only so often.
+            let seen = now.checked_sub(EVERY).unwrap_or(now).max(start);
+            let sum = old.part(seen) + newcomer.part(now);
+            assert!(sum <= 1.0 + LITTLE, "{sum} after {tenths} tenths of a second");
+        }
     }
 
     #[test]
