@@ -55,6 +55,7 @@ mod script;
 mod server;
 mod settings;
 mod stop;
+mod timeline;
 mod tls;
 mod totals;
 mod tray;

@@ -6,7 +6,8 @@
 //! such as asking for an access token, is answered by the provider itself.
 //!
 //! The meter says how many were accepted and limited, and when the first and the last came, so that a rate
-//! can be told without a clock on the client's side.
+//! can be told without a clock on the client's side. With `load_timeline` it also says when what came
+//! ([`crate::timeline`]).
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::{sync::Arc, time::Duration};
@@ -22,6 +23,7 @@ use crate::{
     render,
     script::Decision,
     server::{Handler, Received, Reply, StreamLimit, Verdict},
+    timeline::Timeline,
 };
 
 const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
@@ -66,6 +68,7 @@ impl Counts {
 pub(crate) struct Meter {
     fcm: Counts,
     apns: Counts,
+    pub(crate) timeline: Timeline,
 }
 
 impl Meter {
@@ -83,6 +86,7 @@ impl Meter {
     pub(crate) fn clear(&self) {
         self.fcm.clear();
         self.apns.clear();
+        self.timeline.clear();
     }
 }
 
@@ -125,7 +129,12 @@ impl<H> Load<H> {
     fn take(&self, request: &Received) -> Response<Bytes> {
         let counts = self.core.load.of(self.provider);
         let now_us = self.core.clock.now_us();
-        if let Some(Err(seconds)) = self.quota.as_ref().map(|quota| quota.take(now_us)) {
+        let limited = self.quota.as_ref().and_then(|quota| quota.take(now_us).err());
+        if self.core.settings.load_timeline {
+            let timeline = &self.core.load.timeline;
+            timeline.count(&request.body, now_us, limited.is_none());
+        }
+        if let Some(seconds) = limited {
             counts.limited.fetch_add(1, Ordering::Relaxed);
             let mut answer = answers::error("RATE_LIMIT_EXCEEDED");
             answer.headers_mut().insert(RETRY_AFTER, seconds.into());

@@ -48,6 +48,9 @@ pub struct Settings {
     /// Accept every send unseen, for measurements: no check, no ledger, no script, no trays; stream
     /// limits, latency and quota stay. Counts are at `GET /load`. Default false.
     pub load_only: bool,
+    /// With `load_only`: keep how many sends came in every tenth of a second, by the message's title, for
+    /// `GET /load/timeline`. Default false.
+    pub load_timeline: bool,
     /// FCM and its OAuth endpoint.
     pub fcm: FcmSettings,
     /// APNs.
@@ -75,6 +78,7 @@ impl Default for Settings {
             latency_jitter_ms: 0,
             magic_tokens: true,
             load_only: false,
+            load_timeline: false,
             fcm: FcmSettings::default(),
             apns: ApnsSettings::default(),
             ledger: LedgerSettings::default(),

@@ -27,6 +27,8 @@
 //! a worker knows when nothing of its own can be in flight any more.
 
 pub mod apns;
+#[cfg(feature = "counted")]
+pub mod counted;
 mod credential;
 pub mod fcm;
 #[cfg(feature = "fuzzing")]

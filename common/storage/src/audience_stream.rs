@@ -224,7 +224,7 @@ fn target_or_report(document: &RawDocument) -> Option<Target> {
         .ok()
 }
 
-fn target(document: &RawDocument) -> Result<Target, StorageError> {
+pub(crate) fn target(document: &RawDocument) -> Result<Target, StorageError> {
     let mut object_id = None;
     let (mut token, mut send_platform, mut device_platform) = (None, None, None);
     // One pass over four fields; look-ups by name would each start at the front.

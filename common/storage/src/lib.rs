@@ -41,6 +41,8 @@ pub mod apps;
 pub mod audience_filter;
 pub mod audience_stream;
 pub mod connect;
+#[cfg(feature = "counted")]
+pub mod counted;
 pub mod counters;
 pub mod devices;
 pub mod dispatch;

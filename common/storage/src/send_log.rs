@@ -206,7 +206,7 @@ fn shard_of(bucket: u16, level: usize) -> u16 {
 }
 
 /// The devices by shard, at the narrowest level that needs few documents for them.
-fn shards(devices: &[DeviceId]) -> BTreeMap<(usize, u16), Vec<DeviceId>> {
+pub(crate) fn shards(devices: &[DeviceId]) -> BTreeMap<(usize, u16), Vec<DeviceId>> {
     let few = (devices.len() / 64).max(8);
     let mut buckets: Vec<u16> = devices.iter().map(|device| bucket(*device)).collect();
     buckets.sort_unstable();

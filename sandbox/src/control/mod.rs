@@ -74,6 +74,10 @@ const ENDPOINTS: &[(&str, &str)] = &[
         "GET /load",
         "with load_only: sends accepted and limited, and when the first and the last came",
     ),
+    (
+        "GET /load/timeline",
+        "with load_timeline: the same in tenths of a second, by the message's title",
+    ),
     ("DELETE /load", "count sends anew"),
     ("GET /magic", "tokens that name the answer they get"),
     ("GET /clock", "the sandbox's time"),
@@ -203,6 +207,7 @@ async fn route(control: &Control, request: Request<Incoming>) -> Result<Response
             Ok(no_content())
         }
         (&Method::GET, "/load") => Ok(ok(&core.load.read())),
+        (&Method::GET, "/load/timeline") => Ok(ok(&core.load.timeline.read())),
         (&Method::DELETE, "/load") => {
             core.load.clear();
             Ok(no_content())

@@ -51,3 +51,26 @@ async fn load_only_keeps_the_limit_of_streams_and_the_quota() {
     assert_eq!(statuses, [200, 200, 429]);
     assert_eq!(get(&it.sandbox, "/load").await["fcm"]["limited"], 1);
 }
+
+#[tokio::test]
+async fn a_timeline_tells_campaigns_apart_when_asked_for() {
+    let it = start(|settings| {
+        settings.load_only = true;
+        settings.load_timeline = true;
+        settings.fcm.quota_per_minute = Some(1);
+    })
+    .await;
+    let fcm = Fcm::connect(&it.sandbox).await;
+    assert_eq!(fcm.to("t").await.unwrap().status, 200);
+    assert_eq!(fcm.to("t").await.unwrap().status, 429);
+    let sum = |bins: &serde_json::Value| -> u64 {
+        let bins = bins.as_array().expect("bins");
+        bins.iter().filter_map(serde_json::Value::as_u64).sum()
+    };
+    let timeline = get(&it.sandbox, "/load/timeline").await;
+    let titles = timeline["titles"].as_object().expect("titles");
+    assert_eq!(titles.len(), 1, "{timeline}");
+    let row = titles.values().next().expect("one");
+    assert_eq!((sum(&row["accepted"]), sum(&row["limited"])), (1, 1), "{timeline}");
+    assert_eq!(timeline["bin_ms"], 100);
+}

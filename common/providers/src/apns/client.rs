@@ -166,7 +166,7 @@ impl Client {
 }
 
 /// The path of a device; `None` when the token cannot be one.
-fn path(token: &PushToken) -> Option<PathAndQuery> {
+pub(crate) fn path(token: &PushToken) -> Option<PathAndQuery> {
     token.suits(SendPlatform::Apns).ok()?;
     let token = token.as_str();
     let mut path = Vec::with_capacity("/3/device/".len() + token.len());

@@ -34,8 +34,8 @@ pub const MAX_PAYLOAD: usize = 4096;
 /// A payload with its headers; the token comes into the path.
 #[derive(Clone)]
 pub struct Prepared {
-    pub(super) body: Bytes,
-    pub(super) head: Arc<Fixed>,
+    pub(crate) body: Bytes,
+    pub(crate) head: Arc<Fixed>,
 }
 
 impl fmt::Debug for Prepared {

@@ -10,6 +10,8 @@ mod client;
 mod message;
 mod settings;
 
+#[cfg(feature = "counted")]
+pub(crate) use self::client::path;
 pub use self::{
     client::Client,
     message::{MAX_PAYLOAD, Prepared},

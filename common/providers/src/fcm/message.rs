@@ -100,7 +100,7 @@ impl Prepared {
     }
 
     /// The request's body for one token.
-    pub(super) fn for_token(&self, token: &str) -> Bytes {
+    pub(crate) fn for_token(&self, token: &str) -> Bytes {
         let mut body = Vec::with_capacity(HEAD.len() + token.len() + 2 + self.tail.len());
         body.extend_from_slice(HEAD.as_bytes());
         serde_json::to_writer(&mut body, token).expect("text is written into memory without fail");

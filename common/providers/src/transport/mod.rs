@@ -37,6 +37,8 @@ mod settings;
 mod stream_error;
 mod tls;
 
+#[cfg(feature = "counted")]
+pub(crate) use self::frames::counted;
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::frames::fuzzing;
 pub use self::{

@@ -24,6 +24,8 @@
 //! No peer can make it grow: answers are cut, windows are fixed, header blocks end after 32 KiB, replies to
 //! the peer's own frames are counted while they wait, and nothing new is written while 64 KiB wait.
 
+#[cfg(feature = "counted")]
+pub(crate) mod counted;
 mod decode;
 mod driver;
 #[cfg(test)]
