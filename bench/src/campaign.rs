@@ -1,5 +1,8 @@
 //! Whole campaigns: devices are imported through the API once, then campaigns to all of them run in turn
 //! with the ceiling.
+//!
+//! Several audiences are measured in one run, in turn, each in a database with roles of its own: what a
+//! round compares was measured within the same minute.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -10,7 +13,8 @@ use jraze_tests::population::Person;
 use jraze_tests::stack::{Process, Roles, run as command};
 use serde_json::{Value, json};
 
-use crate::report::{Campaign, Memory, Report};
+use crate::processor::Spent;
+use crate::report::{self, Campaign, Memory, Report};
 use crate::{Common, ceiling};
 
 /// What is asked for.
@@ -18,9 +22,10 @@ use crate::{Common, ceiling};
 pub(crate) struct Options {
     #[command(flatten)]
     common: Common,
-    /// Devices in the audience; four in ten are on APNs.
-    #[arg(long, default_value_t = 1_000_000)]
-    devices: u64,
+    /// Devices in the audience; four in ten are on APNs. More than one, with commas: an audience of each
+    /// size, in turn, and how the rates compare.
+    #[arg(long, default_values_t = [1_000_000], value_delimiter = ',')]
+    devices: Vec<u64>,
     /// How long every answer of a provider takes, in milliseconds.
     #[arg(long, default_value_t = 0)]
     latency_ms: u64,
@@ -31,6 +36,15 @@ pub(crate) struct Options {
 
 const SENT: u64 = 2;
 
+/// An audience and who sends to it.
+struct Audience {
+    devices: u64,
+    stack: Roles,
+    fcm_base_url: String,
+    imported_per_second: f64,
+    campaigns: Vec<Campaign>,
+}
+
 pub(crate) async fn run(options: Options) -> Result<()> {
     let Common { rounds, out, commit } = options.common.clone();
     let sandbox = format!("load_only = true\nlatency_ms = {}\n", options.latency_ms);
@@ -39,57 +53,73 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         // Pacing to FCM's quota would be the only thing measured.
         worker.push_str("\nfcm_quota_per_minute = 0\n");
     }
-    let stack = Roles::start_shaped("bench", &worker, &sandbox).await?;
-    let control = stack.sandbox();
-    let fcm = control.about().await?["addresses"]["fcm_base_url"]
-        .as_str()
-        .context("the sandbox names its address")?
-        .to_owned();
-    let imported = import(&stack, options.devices).await?;
-    println!("{} devices imported: {imported:.0}/s", options.devices);
-
-    let mut campaigns = Vec::new();
+    let mut audiences = Vec::new();
+    for devices in options.devices {
+        let stack = Roles::start_shaped(&format!("bench{devices}"), &worker, &sandbox).await?;
+        let fcm_base_url = stack.sandbox().about().await?["addresses"]["fcm_base_url"]
+            .as_str()
+            .context("the sandbox names its address")?
+            .to_owned();
+        let imported_per_second =
+            import(&stack, (1..=devices).map(|n| Person(n).import_line()), devices).await?;
+        println!("{devices} devices imported: {imported_per_second:.0}/s");
+        audiences.push(Audience {
+            devices,
+            stack,
+            fcm_base_url,
+            imported_per_second,
+            campaigns: Vec::new(),
+        });
+    }
     for round in 1..=rounds {
-        let ceiling = if options.latency_ms == 0 {
-            Some(
-                ceiling::measure(
-                    &fcm,
-                    options.devices.clamp(200_000, 1_000_000),
-                    stack.folder.path(),
-                )
-                .await?,
-            )
+        for audience in &mut audiences {
+            let campaign = audience.campaign(options.latency_ms).await?;
+            println!("round {round}, {} devices: {campaign}", audience.devices);
+            audience.campaigns.push(campaign);
+        }
+    }
+    let mut reports = Vec::new();
+    for audience in audiences {
+        let stack = audience.stack;
+        reports.push(Report {
+            devices: audience.devices,
+            latency_ms: options.latency_ms,
+            imported_per_second: audience.imported_per_second,
+            campaigns: audience.campaigns,
+            memory: Memory {
+                apiserver: peak(&stack.apiserver),
+                worker: peak(&stack.worker),
+                result_worker: peak(&stack.result_worker),
+            },
+            commit: commit.clone(),
+        });
+        stack.stop().await?;
+    }
+    report::write(&reports, &out)
+}
+
+impl Audience {
+    async fn campaign(&self, latency_ms: u64) -> Result<Campaign> {
+        // With a latency, the client that knows no other limit than its streams says nothing.
+        let ceiling = if latency_ms == 0 {
+            let requests = self.devices.clamp(200_000, 1_000_000);
+            Some(ceiling::measure(&self.fcm_base_url, requests, self.stack.folder.path()).await?)
         } else {
             None
         };
-        let campaign = one(&stack, options.devices, ceiling).await?;
-        println!("round {round}: {campaign}");
-        campaigns.push(campaign);
+        one(&self.stack, self.devices, ceiling).await
     }
-    let report = Report {
-        devices: options.devices,
-        latency_ms: options.latency_ms,
-        imported_per_second: imported,
-        campaigns,
-        memory: Memory {
-            apiserver: peak(&stack.apiserver),
-            worker: peak(&stack.worker),
-            result_worker: peak(&stack.result_worker),
-        },
-        commit,
-    };
-    report.write(&out)?;
-    stack.stop().await
 }
 
-async fn import(stack: &Roles, devices: u64) -> Result<f64> {
+/// Imports what the lines say, through the API; devices in a second.
+pub(crate) async fn import(stack: &Roles, lines: impl Iterator<Item = Value>, devices: u64) -> Result<f64> {
     let file = stack.folder.path().join("devices.ndjson");
-    let mut lines = std::io::BufWriter::new(std::fs::File::create(&file)?);
-    for person in (1..=devices).map(Person) {
-        writeln!(lines, "{}", person.import_line())?;
+    let mut written = std::io::BufWriter::new(std::fs::File::create(&file)?);
+    for line in lines {
+        writeln!(written, "{line}")?;
     }
-    lines.flush()?;
-    drop(lines);
+    written.flush()?;
+    drop(written);
     let key = stack.keys["server"].as_str().context("a server key")?;
     let environment = [("JRAZE_API", stack.api_url.as_str()), ("JRAZE_KEY", key)];
     let began = Instant::now();
@@ -109,7 +139,7 @@ async fn one(stack: &Roles, devices: u64, ceiling: Option<f64>) -> Result<Campai
     let draft = json!({ "title": "Spring sale", "body": "Everything must go", "all": true });
     let created = api.post("/notifications", &draft).await?;
     let path = format!("/notifications/{}", created["uuid"].as_str().context("a uuid")?);
-    let cpu = [&stack.worker, &stack.apiserver, &stack.result_worker].map(spent);
+    let cpu = Spent::by(stack);
     let began = Instant::now();
     api.post_empty(&format!("{path}/:launch")).await?;
     let done = eventually(
@@ -120,8 +150,7 @@ async fn one(stack: &Roles, devices: u64, ceiling: Option<f64>) -> Result<Campai
     )
     .await;
     let wall = began.elapsed();
-    let [worker, apiserver, result_worker] =
-        [&stack.worker, &stack.apiserver, &stack.result_worker].map(spent);
+    let cpu = cpu.until(Spent::by(stack), devices);
     let load = control.load().await?;
     let sent = &done["sent"];
     let counted: u64 = ["android", "ios", "web"]
@@ -135,16 +164,12 @@ async fn one(stack: &Roles, devices: u64, ceiling: Option<f64>) -> Result<Campai
         accepted == devices,
         "the sandbox accepted {accepted} of {devices}: {load}"
     );
-    let per_device =
-        |before: Duration, after: Duration| (after - before).as_secs_f64() * 1e6 / devices as f64;
     Ok(Campaign {
         ceiling,
         wall_seconds: wall.as_secs_f64(),
         dispatch_seconds: span(&load),
         devices,
-        worker_us: per_device(cpu[0], worker),
-        apiserver_us: per_device(cpu[1], apiserver),
-        result_worker_us: per_device(cpu[2], result_worker),
+        cpu,
     })
 }
 
@@ -160,10 +185,6 @@ fn span(load: &Value) -> f64 {
     let first = times("first_us").into_iter().min().unwrap_or(0);
     let last = times("last_us").into_iter().max().unwrap_or(0);
     (last - first) as f64 / 1e6
-}
-
-fn spent(process: &Process) -> Duration {
-    process.cpu_time().unwrap_or_default()
 }
 
 fn peak(process: &Process) -> u64 {

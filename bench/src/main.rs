@@ -14,8 +14,16 @@
 //!
 //! `make bench` runs it. To add a scenario: an arm in [`Command`], a file that gives rows to [`report`].
 
+mod arithmetic;
 mod campaign;
 mod ceiling;
+#[cfg(feature = "micro")]
+mod micro;
+#[cfg(feature = "micro")]
+mod micro_cases;
+mod pacing;
+mod pacing_report;
+mod processor;
 mod report;
 
 use std::path::PathBuf;
@@ -28,7 +36,17 @@ use clap::Parser;
 enum Command {
     /// Whole campaigns, from launch to SENT, beside the ceiling.
     Campaign(campaign::Options),
+    /// FCM's quota, kept by one campaign and shared by several.
+    Pacing(pacing::Options),
+    /// Instructions of each step of a send, held against `bench/micro.toml`.
+    #[cfg(feature = "micro")]
+    Micro(micro::Options),
 }
+
+/// The allocator of `jraze`, which is a part of what is counted.
+#[cfg(feature = "micro")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What every scenario is told.
 #[derive(Debug, Clone, clap::Args)]
@@ -48,5 +66,8 @@ struct Common {
 async fn main() -> Result<()> {
     match Command::parse() {
         Command::Campaign(options) => campaign::run(options).await,
+        Command::Pacing(options) => pacing::run(options).await,
+        #[cfg(feature = "micro")]
+        Command::Micro(options) => micro::run(options).await,
     }
 }

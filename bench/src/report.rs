@@ -4,10 +4,13 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::arithmetic::Spread;
+use crate::processor::PerDevice;
 
 /// One campaign, with the ceiling that was measured just before it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Campaign {
     /// Requests in a second that `h2load` reached; none where latency makes it meaningless.
     pub(crate) ceiling: Option<f64>,
@@ -16,18 +19,17 @@ pub(crate) struct Campaign {
     /// From the first send to the last.
     pub(crate) dispatch_seconds: f64,
     pub(crate) devices: u64,
-    /// Processor time for each device, in microseconds.
-    pub(crate) worker_us: f64,
-    pub(crate) apiserver_us: f64,
-    pub(crate) result_worker_us: f64,
+    /// Processor time for each device.
+    #[serde(flatten)]
+    pub(crate) cpu: PerDevice,
 }
 
 impl Campaign {
-    fn whole(&self) -> f64 {
+    pub(crate) fn whole(&self) -> f64 {
         self.devices as f64 / self.wall_seconds
     }
 
-    fn dispatch(&self) -> f64 {
+    pub(crate) fn dispatch(&self) -> f64 {
         self.devices as f64 / self.dispatch_seconds
     }
 }
@@ -39,7 +41,7 @@ impl fmt::Display for Campaign {
             "{:.0}/s whole, {:.0}/s dispatch, worker {:.1} us a device",
             self.whole(),
             self.dispatch(),
-            self.worker_us
+            self.cpu.worker_us
         )?;
         match self.ceiling {
             Some(ceiling) => write!(
@@ -54,15 +56,15 @@ impl fmt::Display for Campaign {
 }
 
 /// Peaks of memory, in bytes.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Memory {
     pub(crate) apiserver: u64,
     pub(crate) worker: u64,
     pub(crate) result_worker: u64,
 }
 
-/// Everything of one run.
-#[derive(Debug, Clone, Serialize)]
+/// Everything of one audience in one run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) devices: u64,
     pub(crate) latency_ms: u64,
@@ -74,7 +76,7 @@ pub(crate) struct Report {
 
 impl Report {
     /// Writes `campaign-<devices>[-<latency>ms].md` and `.json`.
-    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+    fn write(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder)?;
         let latency = match self.latency_ms {
             0 => String::new(),
@@ -123,15 +125,23 @@ impl Report {
         rows.extend([
             (
                 "worker, µs of processor a device".to_owned(),
-                of(|c| c.worker_us).shown(1),
+                of(|c| c.cpu.worker_us).shown(1),
             ),
             (
                 "API server, µs a device".to_owned(),
-                of(|c| c.apiserver_us).shown(1),
+                of(|c| c.cpu.apiserver_us).shown(1),
             ),
             (
                 "result worker, µs a device".to_owned(),
-                of(|c| c.result_worker_us).shown(1),
+                of(|c| c.cpu.result_worker_us).shown(1),
+            ),
+            (
+                "mongod, µs a device".to_owned(),
+                optional(&self.campaigns, |c| c.cpu.mongod_us).shown(1),
+            ),
+            (
+                "sandbox (the pretend providers, with TLS), µs a device".to_owned(),
+                optional(&self.campaigns, |c| c.cpu.sandbox_us).shown(1),
             ),
             (
                 "import through the API, devices/s (once)".to_owned(),
@@ -168,41 +178,123 @@ impl Report {
     }
 }
 
-/// The middle of some figures, the least and the most.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Spread {
-    least: f64,
-    middle: f64,
-    most: f64,
+fn optional(campaigns: &[Campaign], figure: fn(&Campaign) -> Option<f64>) -> Spread {
+    Spread::of(campaigns.iter().filter_map(figure))
 }
 
-impl Spread {
-    fn of(figures: impl Iterator<Item = f64>) -> Self {
-        let mut sorted: Vec<f64> = figures.collect();
-        sorted.sort_by(f64::total_cmp);
-        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-        Self {
-            least: at(0),
-            middle: at(sorted.len() / 2),
-            most: at(sorted.len().saturating_sub(1)),
-        }
+/// Writes a report for each audience, and how they compare when there are several.
+pub(crate) fn write(reports: &[Report], folder: &Path) -> Result<()> {
+    for report in reports {
+        report.write(folder)?;
     }
+    let mut sizes: Vec<&Report> = reports.iter().collect();
+    sizes.sort_by_key(|report| report.devices);
+    let [_, .., most] = sizes[..] else {
+        return Ok(());
+    };
+    let latency = match most.latency_ms {
+        0 => String::new(),
+        millis => format!("-{millis}ms"),
+    };
+    let json = serde_json::to_string_pretty(&sizes)? + "\n";
+    std::fs::write(folder.join(format!("flatness{latency}.json")), json)?;
+    let table = flatness(&sizes, most);
+    print!("{table}");
+    std::fs::write(folder.join(format!("flatness{latency}.md")), table)?;
+    Ok(())
+}
 
-    fn shown(self, digits: usize) -> String {
-        format!(
-            "{:.digits$} ({:.digits$} to {:.digits$})",
-            self.middle, self.least, self.most
-        )
+/// The table of several audiences, each against the largest, round by round.
+fn flatness(sizes: &[&Report], most: &Report) -> String {
+    let named: Vec<String> = sizes.iter().map(|report| report.devices.to_string()).collect();
+    let mut text = format!(
+        "# Rate over audience size, {} ms latency\n\n2 cores, 24 GiB; mongod, the sandboxes and every role share \
+         them. One run: in each of {} rounds a campaign to every audience in turn. Middle of the rounds, least to \
+         most in parentheses. Commit {}.\n\nCommand: `make bench DEVICES={} LATENCY_MS={}`\n\n\
+         | devices | whole campaign, devices/s | dispatch, devices/s | whole over H | dispatch over H | worker, µs a \
+         device | whole rate at {} over this | dispatch |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        most.latency_ms,
+        most.campaigns.len(),
+        most.commit,
+        named.join(","),
+        most.latency_ms,
+        most.devices,
+    );
+    for report in sizes {
+        let of = |figure: fn(&Campaign) -> f64| Spread::of(report.campaigns.iter().map(figure));
+        let over = |rate: fn(&Campaign) -> f64| match report.campaigns.iter().all(|c| c.ceiling.is_some()) {
+            true => optional_ratio(&report.campaigns, rate).shown(2),
+            false => String::new(),
+        };
+        let against = |rate| match report.devices == most.devices {
+            true => String::new(),
+            false => against(&most.campaigns, &report.campaigns, rate).shown(2),
+        };
+        text.push_str(&format!(
+            "| {} | {} | {} | {} | {} | {} | {} | {} |\n",
+            report.devices,
+            of(Campaign::whole).shown(0),
+            of(Campaign::dispatch).shown(0),
+            over(Campaign::whole),
+            over(Campaign::dispatch),
+            of(|c| c.cpu.worker_us).shown(1),
+            against(Campaign::whole),
+            against(Campaign::dispatch),
+        ));
     }
+    text
+}
+
+fn optional_ratio(campaigns: &[Campaign], rate: fn(&Campaign) -> f64) -> Spread {
+    Spread::of(campaigns.iter().filter_map(|c| Some(rate(c) / c.ceiling?)))
+}
+
+/// The rates of one audience over those of another, round by round.
+fn against(ones: &[Campaign], others: &[Campaign], rate: fn(&Campaign) -> f64) -> Spread {
+    Spread::of(
+        ones.iter()
+            .zip(others)
+            .map(|(one, other)| rate(one) / rate(other)),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn campaign(devices: u64, wall_seconds: f64) -> Campaign {
+        Campaign {
+            ceiling: Some(1_000.0),
+            wall_seconds,
+            dispatch_seconds: wall_seconds / 2.0,
+            devices,
+            cpu: PerDevice {
+                worker_us: 1.0,
+                apiserver_us: 1.0,
+                result_worker_us: 1.0,
+                sandbox_us: None,
+                mongod_us: None,
+            },
+        }
+    }
+
     #[test]
-    fn a_spread_is_the_middle_with_its_ends() {
-        let spread = Spread::of([3.0, 1.0, 2.0].into_iter());
-        assert_eq!(spread.shown(0), "2 (1 to 3)");
+    fn sizes_are_compared_within_their_round() {
+        let large = [campaign(1_000, 1.0), campaign(1_000, 4.0)];
+        let small = [campaign(100, 0.2), campaign(100, 0.4)];
+        // 1000 over 500, and 250 over 250.
+        assert_eq!(
+            against(&large, &small, Campaign::whole).shown(1),
+            "2.0 (1.0 to 2.0)"
+        );
+    }
+
+    #[test]
+    fn what_was_written_before_processor_time_of_the_others_was_kept_is_read() {
+        let text = r#"{"ceiling":null,"wall_seconds":1.0,"dispatch_seconds":0.5,"devices":10,"worker_us":1.0,
+                       "apiserver_us":2.0,"result_worker_us":3.0}"#;
+        let campaign: Campaign = serde_json::from_str(text).expect("read");
+        assert_eq!(campaign.cpu.worker_us, 1.0);
+        assert!(campaign.cpu.mongod_us.is_none());
     }
 }
