@@ -110,6 +110,14 @@ const INDEXES: &[Index] = &[
         ..INDEX
     },
     Index {
+        collection: crate::notifications::COLLECTION,
+        name: crate::notifications::STOPPED,
+        keys: || doc! { "status": 1, "cleared": 1 },
+        only: Some(crate::notifications::stopped),
+        reason: "every worker asks four times a second for what was stopped and is not cleared away",
+        ..INDEX
+    },
+    Index {
         collection: crate::dispatch::UNITS,
         name: "ready",
         keys: || doc! { "notification_id": 1, "state": 1, "not_before": 1 },
@@ -156,9 +164,9 @@ const INDEXES: &[Index] = &[
     },
     Index {
         collection: crate::tallies::COLLECTION,
-        name: "notification",
-        keys: || doc! { "notification_id": 1 },
-        reason: "totals are sums over a notification's rows",
+        name: "open",
+        keys: || doc! { "notification_id": 1, "folded": 1 },
+        reason: "totals are sums over those rows of a notification that no sum was made of yet",
         ..INDEX
     },
     Index {

@@ -13,6 +13,7 @@
 mod m0001_collections_and_indexes;
 mod m0002_kept_answers;
 mod m0003_workers;
+mod m0004_what_is_left;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -53,6 +54,11 @@ const MIGRATIONS: &[Migration] = &[
         number: 3,
         name: "workers",
         up: |store| Box::pin(m0003_workers::up(store)),
+    },
+    Migration {
+        number: 4,
+        name: "what is left to do",
+        up: |store| Box::pin(m0004_what_is_left::up(store)),
     },
 ];
 

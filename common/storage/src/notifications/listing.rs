@@ -3,6 +3,7 @@
 use jraze_domain::campaign::{Notification, Status};
 use jraze_domain::ids::{AppId, NotificationId};
 use mongodb::bson::{self, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
+use mongodb::options::Hint;
 use mongodb::{Collection, Cursor};
 
 use crate::error::StorageError;
@@ -120,9 +121,9 @@ impl Notifications {
     /// # Errors
     /// As [`Self::list`].
     pub async fn stopped(&self) -> Result<Vec<Notification>, StorageError> {
-        let stopped = [Status::Canceled, Status::Error].map(|status| i32::from(status.number()));
-        let filter = doc! { "status": { "$in": stopped.to_vec() }, "cleared": { "$exists": false } };
-        self.read_all(filter).await
+        let rows = self.rows();
+        let found = rows.find(uncleared()).hint(Hint::Name(STOPPED.into()));
+        readable(found.await?).await
     }
 
     /// The work of a stopped campaign is cleared away.
@@ -142,6 +143,24 @@ impl Notifications {
     fn rows(&self) -> Collection<RawDocumentBuf> {
         self.collection.clone_with_type()
     }
+}
+
+/// The index of [`uncleared`].
+pub(crate) const STOPPED: &str = "stopped";
+
+/// Stopped, and never said to be cleared. What lacks `cleared` lies together in the index, so that those
+/// which were cleared, however many, are not even passed over; and a campaign that a process of an earlier
+/// version stopped is found like any other, which it would not be by a mark that only this version sets.
+fn uncleared() -> Document {
+    let mut filter = stopped();
+    filter.insert("cleared", doc! { "$exists": false });
+    filter
+}
+
+/// Stopped while it was sent, or before.
+pub(crate) fn stopped() -> Document {
+    let stopped = [Status::Canceled, Status::Error].map(|status| i32::from(status.number()));
+    doc! { "status": { "$in": stopped.to_vec() } }
 }
 
 /// What can be read. One document that cannot, perhaps of a later version, must not stop the dispatch
@@ -169,21 +188,19 @@ fn read(document: &RawDocument) -> Result<Notification, StorageError> {
 
 #[cfg(test)]
 mod tests {
-    use jraze_domain::campaign::{Ambiguity, Audience, Draft};
+    use jraze_domain::campaign::{Ambiguity, Audience, Draft, Event};
     use jraze_domain::ids::NotificationUuid;
     use jraze_domain::message::Content;
     use jraze_runtime::clock::{Clock as _, SystemClock};
 
     use super::*;
+    use crate::notifications::{NotificationRef, Transition};
     use crate::test_util::TestDatabase;
 
     const APP: AppId = AppId(1);
 
-    #[tokio::test]
-    async fn a_notification_that_cannot_be_read_keeps_no_other_from_being_seen() {
-        let database = TestDatabase::new().await;
-        let notifications = Notifications::new(&database);
-        let draft = Draft {
+    fn draft() -> Draft {
+        Draft {
             content: Content {
                 title: "Sale".into(),
                 body: "Now".into(),
@@ -193,11 +210,17 @@ mod tests {
             scheduled_at: None,
             expires_at: None,
             on_ambiguous: Ambiguity::Resend,
-        };
+        }
+    }
+
+    #[tokio::test]
+    async fn a_notification_that_cannot_be_read_keeps_no_other_from_being_seen() {
+        let database = TestDatabase::new().await;
+        let notifications = Notifications::new(&database);
         let mut ids = Vec::new();
         for number in 0..5 {
             let uuid = NotificationUuid(uuid::Uuid::from_u128(number));
-            let added = notifications.add(APP, uuid, &draft, SystemClock.now()).await;
+            let added = notifications.add(APP, uuid, &draft(), SystemClock.now()).await;
             ids.push(added.expect("added").id);
         }
         let launched = doc! { "$set": { "status": i32::from(Status::Launched.number()) } };
@@ -226,5 +249,77 @@ mod tests {
             (numbers(page.notifications), page.total),
             (vec![ids[4], ids[1]], 5)
         );
+    }
+
+    #[tokio::test]
+    async fn a_thousand_campaigns_that_were_cleared_cost_a_look_for_stopped_ones_nothing() {
+        let database = TestDatabase::new().await;
+        let stored = |number: i32, status: Status, cleared: bool| {
+            let mut row = doc! { "_id": number.to_string(), "id": i64::from(number), "app_id": 1 };
+            row.insert("status", i32::from(status.number()));
+            if cleared {
+                row.insert("cleared", true);
+            }
+            row
+        };
+        let rows = (0..1_000).map(|number| {
+            let status = [Status::Canceled, Status::Error][number as usize % 2];
+            stored(number, status, true)
+        });
+        let others = [
+            (2_000, Status::Canceled),
+            (2_001, Status::Error),
+            (2_002, Status::Sent),
+        ];
+        let others = others.map(|(number, status)| stored(number, status, false));
+        let collection = database.collection::<Document>(COLLECTION);
+        let all: Vec<Document> = rows.chain(others).collect();
+        collection.insert_many(all).await.expect("inserted");
+
+        let find = doc! { "find": COLLECTION, "filter": uncleared(), "hint": STOPPED };
+        let explain = doc! { "explain": find, "verbosity": "executionStats" };
+        let plan = database.database().run_command(explain).await.expect("explained");
+        let stats = plan.get_document("executionStats").expect("run");
+        let number = |name| stats.get_i32(name).expect("a number");
+        assert_eq!((number("nReturned"), number("totalDocsExamined")), (2, 2));
+        assert!(number("totalKeysExamined") <= 4, "{stats}");
+    }
+
+    #[tokio::test]
+    async fn a_stopped_campaign_is_found_until_it_is_cleared() {
+        let database = TestDatabase::new().await;
+        let notifications = Notifications::new(&database);
+        let mut ids = Vec::new();
+        for (number, events) in [
+            (0, vec![Event::Launch, Event::Start, Event::Cancel]),
+            (1, vec![Event::Launch, Event::Start, Event::Fail]),
+            (2, vec![Event::Launch, Event::Start]),
+        ] {
+            let uuid = NotificationUuid(uuid::Uuid::from_u128(number));
+            let added = notifications.add(APP, uuid, &draft(), SystemClock.now()).await;
+            let which = NotificationRef::Id(added.expect("added").id);
+            for event in events {
+                let made = notifications.transition(APP, which, event, None, SystemClock.now());
+                assert!(
+                    matches!(made.await.expect("answers"), Transition::Made(_)),
+                    "{event:?}"
+                );
+            }
+            if let NotificationRef::Id(id) = which {
+                ids.push(id);
+            }
+        }
+        let found = async || {
+            let found = notifications.stopped().await.expect("answers");
+            found
+                .iter()
+                .map(|notification| notification.id)
+                .collect::<Vec<_>>()
+        };
+        let mut both = found().await;
+        both.sort_unstable();
+        assert_eq!(both, ids[..2]);
+        notifications.mark_cleared(ids[0]).await.expect("answers");
+        assert_eq!(found().await, ids[1..2]);
     }
 }

@@ -27,6 +27,7 @@ use crate::{Store, counters::Counters};
 pub(crate) use document::{NotificationDocument, TallyDocument};
 pub use launching::Launch;
 pub use listing::{NotificationOrder, NotificationPage};
+pub(crate) use listing::{STOPPED, stopped};
 pub use planning::{Claimed, PlannerLease};
 
 /// The name of the collection.
