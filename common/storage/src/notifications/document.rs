@@ -82,7 +82,7 @@ pub(super) struct PlanDocument {
 }
 
 /// Totals, as the ledger last summed them.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct TallyDocument {
     pub(crate) android: i64,
@@ -94,6 +94,24 @@ pub(crate) struct TallyDocument {
     pub(crate) skipped: i64,
     pub(crate) expired: i64,
     pub(crate) canceled: i64,
+}
+
+impl std::ops::Add for TallyDocument {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            android: self.android.saturating_add(other.android),
+            ios: self.ios.saturating_add(other.ios),
+            web: self.web.saturating_add(other.web),
+            unregistered: self.unregistered.saturating_add(other.unregistered),
+            failed: self.failed.saturating_add(other.failed),
+            unknown: self.unknown.saturating_add(other.unknown),
+            skipped: self.skipped.saturating_add(other.skipped),
+            expired: self.expired.saturating_add(other.expired),
+            canceled: self.canceled.saturating_add(other.canceled),
+        }
+    }
 }
 
 impl From<TallyDocument> for Tally {

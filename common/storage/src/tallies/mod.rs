@@ -4,12 +4,20 @@
 //! is inserted or was there already; nothing is ever incremented. A total is the sum of the rows, and
 //! because rows are only ever added and never negative, totals only grow: writing the sum into the
 //! notification with `$max` converges to the newest one whatever the order of two writers.
+//!
+//! A campaign to a hundred million devices has a hundred thousand rows, and a sum of all of them at every
+//! call would cost more than sending. So whoever finds [`FOLD_AT`] rows that are in no sum yet adds them to
+//! the notification's [`head`], which says what all rows before came to; a sum is then the head and the few
+//! rows behind it. The rows stay: they are what makes a replay harmless.
 
-use futures_util::TryStreamExt as _;
+mod head;
+
+use std::collections::HashMap;
+
 use jraze_domain::dispatch::{Reason, Tally};
 use jraze_domain::ids::{AppId, NotificationId, NotificationUuid};
 use mongodb::Collection;
-use mongodb::bson::{Bson, Document, deserialize_from_document, doc, serialize_to_document};
+use mongodb::bson::{Document, doc, serialize_to_document};
 use serde::{Deserialize, Serialize};
 
 use crate::Store;
@@ -19,17 +27,11 @@ use crate::notifications::{COLLECTION as NOTIFICATIONS, TallyDocument};
 /// The name of the collection.
 pub(crate) const COLLECTION: &str = "tallies";
 
-const FIELDS: [&str; 9] = [
-    "android",
-    "ios",
-    "web",
-    "unregistered",
-    "failed",
-    "unknown",
-    "skipped",
-    "expired",
-    "canceled",
-];
+/// Rows behind the head from which on they are folded into it: a sum of so many takes a millisecond.
+const FOLD_AT: u64 = 256;
+
+/// Folds of one call. A ledger of before there were heads is caught up with over some calls.
+const FOLDS_PER_CALL: u32 = 4;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
@@ -43,15 +45,8 @@ struct Row {
     reasons: Vec<ReasonDocument>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct ReasonDocument {
-    reason: String,
-    count: i64,
-}
-
-#[derive(Debug, Deserialize)]
-struct ReasonSum {
-    #[serde(rename = "_id")]
     reason: String,
     count: i64,
 }
@@ -72,6 +67,16 @@ impl Batch {
     fn is_empty(&self) -> bool {
         self.tally == Tally::default() && self.reasons.is_empty()
     }
+
+    fn row(&self, app: AppId, id: NotificationId) -> Row {
+        Row {
+            id: format!("{id}:{}", self.id),
+            app_id: i32::from(app.0),
+            notification_id: id.0,
+            counts: TallyDocument::from(&self.tally),
+            reasons: self.into(),
+        }
+    }
 }
 
 impl From<&Batch> for Vec<ReasonDocument> {
@@ -88,7 +93,9 @@ impl From<&Batch> for Vec<ReasonDocument> {
 #[derive(Debug, Clone)]
 pub struct Tallies {
     rows: Collection<Row>,
+    heads: Collection<head::Head>,
     notifications: Collection<Document>,
+    fold_at: u64,
 }
 
 impl Tallies {
@@ -96,7 +103,9 @@ impl Tallies {
     pub fn new(store: &Store) -> Self {
         Self {
             rows: store.collection(COLLECTION),
+            heads: store.collection(head::COLLECTION),
             notifications: store.collection(NOTIFICATIONS),
+            fold_at: FOLD_AT,
         }
     }
 
@@ -115,18 +124,19 @@ impl Tallies {
         let rows: Vec<Row> = batches
             .iter()
             .filter(|batch| !batch.is_empty())
-            .map(|batch| Row {
-                id: format!("{id}:{}", batch.id),
-                app_id: i32::from(app.0),
-                notification_id: id.0,
-                counts: TallyDocument::from(&batch.tally),
-                reasons: batch.into(),
-            })
+            .map(|batch| batch.row(app, id))
             .collect();
         if !rows.is_empty() {
             ignore_duplicate_keys(self.rows.insert_many(rows).ordered(false).await)?;
         }
-        self.settle(id, uuid).await
+        let (total, behind) = self.sum(id).await?;
+        if behind >= self.fold_at
+            && let Err(error) = self.fold(app, id).await
+        {
+            // Totals are right without; the next call finds the same rows and more.
+            tracing::warn!(notification.id = %id, %error, "rows of the ledger could not be folded");
+        }
+        self.write(uuid, total).await
     }
 
     /// Sums the ledger and writes the sum into the notification.
@@ -134,7 +144,11 @@ impl Tallies {
     /// # Errors
     /// [`StorageError`] when the database does not answer.
     pub async fn settle(&self, id: NotificationId, uuid: NotificationUuid) -> Result<Tally, StorageError> {
-        let total = self.sum(id).await?;
+        let (total, _) = self.sum(id).await?;
+        self.write(uuid, total).await
+    }
+
+    async fn write(&self, uuid: NotificationUuid, total: TallyDocument) -> Result<Tally, StorageError> {
         let counts = serialize_to_document(&total).map_err(StorageError::encode)?;
         let raised: Document = counts
             .into_iter()
@@ -152,42 +166,37 @@ impl Tallies {
     /// # Errors
     /// [`StorageError`] when the database does not answer.
     pub async fn failures(&self, id: NotificationId, limit: u32) -> Result<Vec<(Reason, u64)>, StorageError> {
-        let pipeline = vec![
-            doc! { "$match": { "notification_id": id.0, "reasons": { "$exists": true } } },
-            doc! { "$unwind": "$reasons" },
-            doc! { "$group": { "_id": "$reasons.reason", "count": { "$sum": "$reasons.count" } } },
-            // By name where counts are equal, so that the same question has the same answer.
-            doc! { "$sort": { "count": -1, "_id": 1 } },
-            doc! { "$limit": i64::from(limit) },
-        ];
-        let mut cursor = self.rows.aggregate(pipeline).await?;
-        let mut failures = Vec::new();
-        while let Some(sum) = cursor.try_next().await? {
-            let sum: ReasonSum = deserialize_from_document(sum)
-                .map_err(|_| StorageError::corrupt(COLLECTION, "reasons", id.0))?;
-            failures.push((
-                Reason::new(&sum.reason),
-                u64::try_from(sum.count).unwrap_or_default(),
-            ));
-        }
+        let found = self.reasons(id).await?;
+        let mut failures: Vec<(Reason, u64)> = found
+            .into_iter()
+            .map(|(reason, count)| (Reason::new(&reason), u64::try_from(count).unwrap_or_default()))
+            .collect();
+        // By name where counts are equal, so that the same question has the same answer.
+        failures.sort_by(|(one, ones), (other, others)| {
+            others.cmp(ones).then_with(|| one.as_str().cmp(other.as_str()))
+        });
+        failures.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(failures)
     }
 
-    async fn sum(&self, id: NotificationId) -> Result<TallyDocument, StorageError> {
-        let mut group = doc! { "_id": Bson::Null };
-        for field in FIELDS {
-            group.insert(field, doc! { "$sum": format!("$counts.{field}") });
-        }
-        let pipeline = vec![
-            doc! { "$match": { "notification_id": id.0 } },
-            doc! { "$group": group },
-        ];
-        let mut cursor = self.rows.aggregate(pipeline).await?;
-        match cursor.try_next().await? {
-            Some(sums) => {
-                deserialize_from_document(sums).map_err(|_| StorageError::corrupt(COLLECTION, "counts", id.0))
+    async fn fold(&self, app: AppId, id: NotificationId) -> Result<(), StorageError> {
+        for _ in 0..FOLDS_PER_CALL {
+            let Some(fold) = self.prepare(app, id).await? else {
+                break;
+            };
+            if !self.commit(&fold).await? {
+                break;
             }
-            None => Ok(TallyDocument::default()),
+            self.mark(&fold.next.covers).await?;
+            self.release(&fold.next).await?;
         }
+        Ok(())
+    }
+}
+
+fn add_reasons(sums: &mut HashMap<String, i64>, reasons: Vec<ReasonDocument>) {
+    for ReasonDocument { reason, count } in reasons {
+        let sum = sums.entry(reason).or_default();
+        *sum = sum.saturating_add(count);
     }
 }
