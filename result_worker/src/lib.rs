@@ -3,9 +3,10 @@
 //! [`collect`] takes settled windows, stops the campaign when one of them says so, raises the counts
 //! through the API server's internal endpoint with each window's id as batch id, and moves a campaign to
 //! SENT when nothing of it is open. [`tokens`] takes the dead tokens of a campaign that is over out of
-//! audiences.
+//! audiences. [`retention`] takes what is too old out of the send log.
 
 mod collect;
+mod retention;
 mod settings;
 mod tokens;
 
@@ -24,6 +25,7 @@ use jraze_storage::tallies::Tallies;
 use rand::rngs::StdRng;
 
 use collect::{Paces, Round};
+use retention::Forgetting;
 
 pub use collect::CollectError;
 pub use settings::Settings;
@@ -46,8 +48,20 @@ const AFTER_FAILURE: Backoff = Backoff::new(Duration::from_millis(250), Duration
 /// While a campaign is running somebody waits for its counts, so it is looked at so many times as often.
 const SOONER: u32 = 5;
 
-/// Collects until the soft stop.
+/// Collects, and forgets, until the soft stop.
 pub async fn run(settings: Settings, with: Dependencies, lifecycle: Lifecycle) {
+    let days = match settings.log_days {
+        0 => 0,
+        days => days.clamp(30, 3_650),
+    };
+    let (forgetting, clock) = (Forgetting::new(&with.store, days), Arc::clone(&with.clock));
+    tokio::join!(
+        forgetting.run(clock.as_ref(), &lifecycle),
+        collect_results(settings, with, &lifecycle)
+    );
+}
+
+async fn collect_results(settings: Settings, with: Dependencies, lifecycle: &Lifecycle) {
     let Dependencies {
         store,
         api,

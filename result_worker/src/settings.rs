@@ -19,6 +19,9 @@ pub struct Settings {
     pub windows_per_call: u32,
     /// How long the work of a settled campaign is kept for inspection, 1m to 30d.
     pub retention: HumanDuration,
+    /// Days that the send log is kept, 30 to 3650: how far back a device's history goes. 0 keeps it for
+    /// ever. The default is a year, so that a campaign can be held against that of a year ago, and a month.
+    pub log_days: u32,
 }
 
 impl Default for Settings {
@@ -29,6 +32,7 @@ impl Default for Settings {
             poll: HumanDuration::from_millis(250),
             windows_per_call: 200,
             retention: HumanDuration::from_secs(24 * 3_600),
+            log_days: 400,
         }
     }
 }

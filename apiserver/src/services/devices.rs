@@ -176,9 +176,8 @@ impl Devices {
         entries.retain(|entry| query.events.is_empty() || query.events.contains(&entry.event));
         entries.sort_by(|one, other| {
             let wanted = query.order.iter().map(|key| key.compare(one, other));
-            wanted
-                .fold(Ordering::Equal, Ordering::then)
-                .then(other.id.cmp(&one.id))
+            // The log gives them newest first, which a stable sort leaves where nothing else is wanted.
+            wanted.fold(Ordering::Equal, Ordering::then)
         });
         let total = entries.len() as u64;
         let at = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);

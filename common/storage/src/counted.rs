@@ -7,16 +7,8 @@ use mongodb::bson::{RawDocumentBuf, doc};
 
 use crate::audience_stream::{self, Target};
 use crate::devices::fields;
-use crate::{packing, send_log};
-
-/// The packed ids of each document that a batch of the send log becomes.
-pub fn pack(devices: &[DeviceId]) -> Vec<Vec<u8>> {
-    let shards = send_log::shards(devices);
-    shards
-        .values()
-        .map(|devices| packing::pack_ids(devices))
-        .collect()
-}
+use crate::packing;
+pub use crate::send_log::counted::pack;
 
 /// Packed ids, unpacked.
 pub fn unpack(packed: &[u8]) -> Option<Vec<DeviceId>> {

@@ -13,7 +13,7 @@
 //! | `notifications` | API server and its planner; closing by the result worker | [`notifications`] |
 //! | `dispatch_units` | planner, worker | [`dispatch`] |
 //! | `windows` | worker, result worker | [`dispatch`] |
-//! | `send_log`, `tallies` | API server, for the internal operations | [`send_log`], [`tallies`] |
+//! | `send_log`, `tallies`, `tally_heads` | API server, for the internal operations; old log entries go by the result worker | [`send_log`], [`tallies`] |
 //! | `idempotency` | API server, around requests that may be repeated | [`idempotency`] |
 //! | `workers` | worker, while it is there | [`fleet`] |
 //! | `migrations` | every process at its start | [`migrations`] |

@@ -1,5 +1,6 @@
 //! Lists of notifications, by page, in an order from an allow-list.
 
+use chrono::{DateTime, Utc};
 use jraze_domain::campaign::{Notification, Status};
 use jraze_domain::ids::{AppId, NotificationId};
 use mongodb::bson::{self, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
@@ -7,6 +8,7 @@ use mongodb::options::Hint;
 use mongodb::{Collection, Cursor};
 
 use crate::error::StorageError;
+use crate::time::stored;
 
 use super::{COLLECTION, NotificationDocument, Notifications};
 
@@ -134,6 +136,25 @@ impl Notifications {
         let cleared = doc! { "$set": { "cleared": true } };
         self.collection.update_one(doc! { "id": id.0 }, cleared).await?;
         Ok(())
+    }
+
+    /// The last notification of an app that was made before `before`; numbers are in the order of making.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not answer.
+    pub async fn newest_before(
+        &self,
+        app: AppId,
+        before: DateTime<Utc>,
+    ) -> Result<Option<NotificationId>, StorageError> {
+        let filter = doc! { "app_id": i32::from(app.0), "created_at": { "$lt": stored(before) } };
+        let rows = self.rows();
+        let found = rows.find_one(filter).sort(doc! { "id": -1 });
+        let found = found.projection(doc! { "_id": 0, "id": 1 }).await?;
+        found
+            .map(|row| row.get_i64("id").map(NotificationId))
+            .transpose()
+            .map_err(|_| StorageError::corrupt(COLLECTION, "id", "?"))
     }
 
     async fn read_all(&self, filter: Document) -> Result<Vec<Notification>, StorageError> {
