@@ -47,6 +47,7 @@ fmt-check: ## Is the code formatted?
 .PHONY: lint
 lint: ## clippy over everything, warnings are errors
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p jraze-bench --features micro,storage --all-targets -- -D warnings
 
 .PHONY: deny
 deny: $(TOOLS)/.cargo-deny ## Licences, banned crates, sources and the import directions
@@ -68,24 +69,49 @@ unit: build mongod ## Unit, property, contract and end-to-end tests on a real mo
 	  scripts/mongod run -- cargo test --locked --workspace --no-fail-fast; \
 	fi
 
-# What `make bench` measures: devices, rounds, the latency of a provider in milliseconds.
+# What `make bench` measures: devices (several with commas, in turn), rounds, the latency of a provider in
+# milliseconds.
 DEVICES ?= 1000000
 ROUNDS ?= 3
 LATENCY_MS ?= 0
+BENCH = BENCH_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) scripts/mongod run -- target/release/jraze-bench
 
-.PHONY: bench
-bench: mongod ## Measure whole campaigns beside h2load (nghttp2-client); writes docs/bench/
+.PHONY: bench-binaries
+bench-binaries: mongod
 	@command -v h2load >/dev/null || { echo "h2load is missing: install nghttp2-client"; exit 1; }
 	cargo build --release --locked --bin jraze --bin jraze-bench
-	@BENCH_COMMIT=$$(git rev-parse --short HEAD) scripts/mongod run -- \
-	  target/release/jraze-bench campaign --devices $(DEVICES) --rounds $(ROUNDS) --latency-ms $(LATENCY_MS)
+
+.PHONY: bench
+bench: bench-binaries ## Measure whole campaigns beside h2load (nghttp2-client); writes docs/bench/, whose README says more
+	@$(BENCH) campaign --devices $(DEVICES) --rounds $(ROUNDS) --latency-ms $(LATENCY_MS)
+
+.PHONY: bench-pacing
+bench-pacing: bench-binaries ## Measure how FCM's quota is kept and shared (five minutes); writes docs/bench/
+	@$(BENCH) pacing $(ARGS)
+
+# A feature of its own, because it reaches into what is private in every other build.
+.PHONY: bench-micro
+bench-micro: ## Count the instructions of each step of a send; fails when one grew by 5 % (ARGS=--bless: keep these)
+	cargo build --release --locked -p jraze-bench --features micro
+	@target/release/jraze-bench micro $(ARGS)
+
+# With the cache that mongod would choose for itself on 24 GiB, or nearly.
+.PHONY: bench-api
+bench-api: DEVICES = 300000
+bench-api: bench-binaries ## Measure imports, registrations, reads and searches beside the plain driver; writes docs/bench/
+	@MONGOD_CACHE_GB=8 MONGOD_OPLOG_MB=1024 $(BENCH) api --devices $(DEVICES) --rounds $(ROUNDS) $(ARGS)
+
+# A mongod of its own, which it starts again with a small cache.
+.PHONY: bench-storage
+bench-storage: mongod ## Measure sums, histories, counts and audiences in the database alone; writes docs/bench/
+	cargo build --release --locked --features jraze-bench/storage --bin jraze --bin jraze-bench
+	@BENCH_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) \
+	  target/release/jraze-bench storage --devices $(DEVICES) --rounds $(ROUNDS) $(ARGS)
 
 # Parse Server at a million devices would take hours.
 .PHONY: bench-peers
 bench-peers: DEVICES = 10000
-bench-peers: mongod ## Measure Parse Server and client libraries on the same work (DEVICES=100000 too); writes docs/bench/
-	@command -v h2load >/dev/null || { echo "h2load is missing: install nghttp2-client"; exit 1; }
-	cargo build --release --locked --bin jraze --bin jraze-bench
+bench-peers: bench-binaries ## Measure Parse Server and client libraries on the same work (DEVICES=100000 too); writes docs/bench/
 	@bench/peers/run --devices $(DEVICES) --rounds $(ROUNDS) $(ARGS)
 
 # Seconds that each fuzz target runs; `make test` gives each ten.

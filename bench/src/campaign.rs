@@ -5,7 +5,7 @@
 //! round compares was measured within the same minute.
 
 use std::io::Write as _;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use jraze_tests::eventually::eventually;
@@ -140,7 +140,7 @@ async fn one(stack: &Roles, devices: u64, ceiling: Option<f64>) -> Result<Campai
     let created = api.post("/notifications", &draft).await?;
     let path = format!("/notifications/{}", created["uuid"].as_str().context("a uuid")?);
     let cpu = Spent::by(stack);
-    let began = Instant::now();
+    let (began, began_us) = (Instant::now(), now_us());
     api.post_empty(&format!("{path}/:launch")).await?;
     let done = eventually(
         "the campaign is SENT",
@@ -164,17 +164,19 @@ async fn one(stack: &Roles, devices: u64, ceiling: Option<f64>) -> Result<Campai
         accepted == devices,
         "the sandbox accepted {accepted} of {devices}: {load}"
     );
+    let (first_us, last_us) = span(&load);
     Ok(Campaign {
         ceiling,
         wall_seconds: wall.as_secs_f64(),
-        dispatch_seconds: span(&load),
+        dispatch_seconds: (last_us - first_us) as f64 / 1e6,
+        first_send_seconds: Some((first_us - began_us) as f64 / 1e6),
         devices,
         cpu,
     })
 }
 
-/// From the first send that a provider took to the last, in seconds.
-fn span(load: &Value) -> f64 {
+/// When a provider took the first send, and when the last, by the sandbox's clock, which is the machine's.
+fn span(load: &Value) -> (i64, i64) {
     let times = |name: &str| {
         ["fcm", "apns"]
             .iter()
@@ -184,7 +186,13 @@ fn span(load: &Value) -> f64 {
     };
     let first = times("first_us").into_iter().min().unwrap_or(0);
     let last = times("last_us").into_iter().max().unwrap_or(0);
-    (last - first) as f64 / 1e6
+    (first, last)
+}
+
+/// Microseconds since 1970.
+pub(crate) fn now_us() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_micros() as i64)
 }
 
 fn peak(process: &Process) -> u64 {

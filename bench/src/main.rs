@@ -8,11 +8,15 @@
 //!
 //! | file | is |
 //! | --- | --- |
+//! | [`campaign`], [`report`] | devices in, campaigns out, what it took, also for several sizes in turn |
 //! | [`ceiling`] | what the fastest known client reaches |
-//! | [`campaign`] | devices in, campaigns out, what it took |
-//! | [`report`] | the table under `docs/bench/` |
+//! | [`pacing`], [`pacing_report`] | a provider's quota, kept and shared |
+//! | `micro`, `micro_cases` | instructions of each step of a send (feature `micro`) |
+//! | [`plots`] | the pictures under `docs/bench/` |
+//! | [`processor`], [`arithmetic`] | what all of them measure and reckon with |
 //!
-//! `make bench` runs it. To add a scenario: an arm in [`Command`], a file that gives rows to [`report`].
+//! `docs/bench/README.md` says what is measured and how to repeat it. To add a scenario: an arm in
+//! [`Command`], and a file that writes a table and raw figures to the folder of [`Common`].
 
 mod arithmetic;
 mod campaign;
@@ -23,6 +27,7 @@ mod micro;
 mod micro_cases;
 mod pacing;
 mod pacing_report;
+mod plots;
 mod processor;
 mod report;
 
@@ -36,8 +41,15 @@ use clap::Parser;
 enum Command {
     /// Whole campaigns, from launch to SENT, beside the ceiling.
     Campaign(campaign::Options),
+    /// The API under load, beside the plain driver.
+    Api(api::Options),
     /// FCM's quota, kept by one campaign and shared by several.
     Pacing(pacing::Options),
+    /// What the database is asked: sums, histories, counts, audiences in parts.
+    #[cfg(feature = "storage")]
+    Storage(storage::Options),
+    /// Draws the plots of all figures that are there, again.
+    Plots(plots::Options),
     /// Instructions of each step of a send, held against `bench/micro.toml`.
     #[cfg(feature = "micro")]
     Micro(micro::Options),
@@ -66,7 +78,11 @@ struct Common {
 async fn main() -> Result<()> {
     match Command::parse() {
         Command::Campaign(options) => campaign::run(options).await,
+        Command::Api(options) => api::run(options).await,
         Command::Pacing(options) => pacing::run(options).await,
+        #[cfg(feature = "storage")]
+        Command::Storage(options) => storage::run(options).await,
+        Command::Plots(options) => plots::run(&options),
         #[cfg(feature = "micro")]
         Command::Micro(options) => micro::run(options).await,
     }

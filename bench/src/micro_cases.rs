@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode};
 use jraze_domain::audience::{Condition, Limits};
-use jraze_domain::device::{DevicePlatform, PushToken, SendPlatform};
+use jraze_domain::device::{DevicePlatform, PushToken, SendPlatform, bucket};
 use jraze_domain::ids::{DeviceId, NotificationUuid};
 use jraze_domain::message::{CollapseId, Content, Push};
 use jraze_providers::counted::{Connection, Message};
@@ -260,8 +260,16 @@ fn classify_apns(status: u16, body: &[u8]) -> u64 {
     ROUNDS
 }
 
+/// A window of a campaign to a million, in storage order.
 fn window() -> Vec<DeviceId> {
-    (1..=WINDOW).map(DeviceId).collect()
+    let mut devices: Vec<DeviceId> = (1..=1_000_000)
+        .map(DeviceId)
+        .filter(|id| (100..=115).contains(&bucket(*id)))
+        .collect();
+    devices.sort_unstable_by_key(|id| (bucket(*id), *id));
+    devices.truncate(WINDOW as usize);
+    assert_eq!(devices.len() as u64, WINDOW);
+    devices
 }
 
 fn pack_log() -> u64 {

@@ -6,12 +6,13 @@
 //!
 //! | time | what happens |
 //! | --- | --- |
+//! | first | small campaigns alone, to compare with |
 //! | launch | one campaign to everybody: the worker warms up from a tenth of the rate (`worker.fcm_ramp`) |
 //! | warm | the steady minute: rate, refusals and the worker's processor time are of these seconds only |
 //! | then | two campaigns to everybody at once, and a small one every three seconds |
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use jraze_tests::campaign::{CANCELED, SENT, launch};
@@ -23,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::Common;
-use crate::campaign::import;
+use crate::campaign::{import, now_us};
 use crate::pacing_report::{Curve, Report, Shared, Small, Steady};
 use crate::processor::Spent;
 
@@ -59,6 +60,8 @@ pub(crate) struct Options {
 const SETTLED: Duration = Duration::from_secs(3);
 /// Devices of a small campaign.
 const FEW: u64 = 50;
+/// Small campaigns before any large one.
+const ALONE: u64 = 3;
 /// The time between two small ones.
 const EVERY: Duration = Duration::from_secs(3);
 
@@ -111,6 +114,16 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     println!("{devices} devices imported: {imported:.0}/s");
     let api = stack.api("server");
 
+    let mut alone = Vec::new();
+    for n in 0..ALONE {
+        alone.push(send_few(&api, format!("Alone {n}"), n % groups).await?);
+    }
+    let timeline = Timeline::of(&stack).await?;
+    for few in &mut alone {
+        few.note(&timeline)?;
+    }
+    stack.sandbox().clear_load().await?;
+
     launch(&api, json!({ "title": "First" })).await?;
     let first_us = first_send(&stack).await?;
     sleep_until(first_us, Duration::from_secs(options.ramp) + SETTLED).await;
@@ -129,7 +142,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     for n in 0..options.shared / EVERY.as_secs() {
         let next = shared_from_us + (EVERY.as_micros() as i64) * n as i64;
         sleep_until(next, Duration::ZERO).await;
-        small.push(send_few(&api, n, n % groups).await?);
+        small.push(send_few(&api, format!("Small {n}"), n % groups).await?);
     }
     sleep_until(shared_from_us, Duration::from_secs(options.shared)).await;
     let shared_to_us = now_us();
@@ -137,18 +150,9 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         api.put(&format!("{path}/status"), &json!({ "status": CANCELED }))
             .await?;
     }
-    let url = format!("{}/load/timeline", stack.sandbox_url);
-    let timeline: Timeline =
-        serde_json::from_str(&reqwest::get(url).await?.error_for_status()?.text().await?)?;
+    let timeline = Timeline::of(&stack).await?;
     for few in &mut small {
-        let row = timeline
-            .titles
-            .get(&few.title)
-            .context("a small campaign that was not sent")?;
-        few.first_ms = (row.first_us - few.launched_us) as f64 / 1_000.0;
-        few.last_ms = (row.last_us - few.launched_us) as f64 / 1_000.0;
-        let sent: u64 = row.accepted.iter().sum();
-        ensure!(sent == FEW, "{sent} of {FEW} were sent to: {row:?}");
+        few.note(&timeline)?;
     }
     let bins = timeline.within(from_us, to_us);
     let seconds = (bins.1 - bins.0) as f64 * timeline.bin_ms as f64 / 1_000.0;
@@ -182,6 +186,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         },
         limited: timeline.limited((0, usize::MAX)),
         shared: timeline.shared(shared_from_us, shared_to_us, per_second),
+        alone,
         small,
         worker_peak_bytes: stack.worker.peak_memory().unwrap_or(0),
         curve: timeline.curves(per_second_bins),
@@ -192,7 +197,28 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     stack.stop().await
 }
 
+impl Small {
+    /// What the sandbox saw of it.
+    fn note(&mut self, timeline: &Timeline) -> Result<()> {
+        let row = timeline
+            .titles
+            .get(&self.title)
+            .context("a small campaign that was not sent")?;
+        self.first_ms = (row.first_us - self.launched_us) as f64 / 1_000.0;
+        self.last_ms = (row.last_us - self.launched_us) as f64 / 1_000.0;
+        let sent: u64 = row.accepted.iter().sum();
+        ensure!(sent == FEW, "{sent} of {FEW} were sent to: {row:?}");
+        Ok(())
+    }
+}
+
 impl Timeline {
+    async fn of(stack: &Roles) -> Result<Self> {
+        let url = format!("{}/load/timeline", stack.sandbox_url);
+        let answer = reqwest::get(url).await?.error_for_status()?;
+        Ok(serde_json::from_str(&answer.text().await?)?)
+    }
+
     /// The bins that lie wholly between two moments.
     fn within(&self, from_us: i64, to_us: i64) -> (usize, usize) {
         let bin_us = self.bin_ms as f64 * 1_000.0;
@@ -209,7 +235,7 @@ impl Timeline {
         (from..to).map(in_bin).collect()
     }
 
-    fn of(&self, title: &str, (from, to): (usize, usize)) -> u64 {
+    fn sent(&self, title: &str, (from, to): (usize, usize)) -> u64 {
         let bins = self.titles.get(title).map_or(&[][..], |row| &row.accepted);
         bins.iter().take(to).skip(from).sum()
     }
@@ -230,8 +256,8 @@ impl Timeline {
         let window = |start: usize| {
             let bins = (start, start + five);
             Shared {
-                second: self.of("Second", bins),
-                third: self.of("Third", bins),
+                second: self.sent("Second", bins),
+                third: self.sent("Third", bins),
                 of_quota: self.total(bins).iter().sum::<u64>() as f64 / (5.0 * per_second),
             }
         };
@@ -260,12 +286,12 @@ impl Timeline {
         let mut curves: Vec<Curve> = large
             .iter()
             .map(|name| Curve {
-                name: (*name).to_owned(),
+                name: format!("{} campaign", name.to_lowercase()),
                 per_second: summed(&|title| title == *name),
             })
             .collect();
         curves.push(Curve {
-            name: "small ones".to_owned(),
+            name: "small ones together".to_owned(),
             per_second: summed(&|title| !large.contains(&title)),
         });
         curves
@@ -273,8 +299,7 @@ impl Timeline {
 }
 
 /// A campaign to a few, until it is SENT.
-async fn send_few(api: &Api, n: u64, segment: u64) -> Result<Small> {
-    let title = format!("Small {n}");
+async fn send_few(api: &Api, title: String, segment: u64) -> Result<Small> {
     let condition = json!({ "key": "segment", "operator": "int_eq", "value": segment });
     let conditions = json!({ "join_type": "AND", "conditions": [condition] });
     let draft = json!({ "title": title, "body": "World", "conditions": conditions });
@@ -318,11 +343,6 @@ async fn first_send(stack: &Roles) -> Result<i64> {
 async fn sleep_until(from_us: i64, after: Duration) {
     let left = from_us + after.as_micros() as i64 - now_us();
     sleep(Duration::from_micros(left.max(0) as u64)).await;
-}
-
-fn now_us() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_micros() as i64)
 }
 
 #[cfg(test)]

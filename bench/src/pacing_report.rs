@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::arithmetic::{Spread, jain};
+use crate::plots;
 use crate::processor::PerDevice;
 
 /// Everything of one run.
@@ -23,6 +24,10 @@ pub(crate) struct Report {
     /// Refusals in all the run.
     pub(crate) limited: u64,
     pub(crate) shared: Vec<Shared>,
+    /// Small campaigns while nothing else was sent.
+    #[serde(default)]
+    pub(crate) alone: Vec<Small>,
+    /// Small campaigns beside two large ones.
     pub(crate) small: Vec<Small>,
     pub(crate) worker_peak_bytes: u64,
     pub(crate) curve: Vec<Curve>,
@@ -54,7 +59,7 @@ pub(crate) struct Shared {
     pub(crate) of_quota: f64,
 }
 
-/// A campaign to a few beside two large ones; milliseconds are from the launch.
+/// A campaign to a few; milliseconds are from the launch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Small {
     pub(crate) title: String,
@@ -81,7 +86,7 @@ impl Report {
         let table = self.table();
         print!("{table}");
         std::fs::write(folder.join("pacing.md"), table)?;
-        Ok(())
+        plots::draw(folder)
     }
 
     fn table(&self) -> String {
@@ -95,7 +100,10 @@ impl Report {
             let both = (share.second + share.third).max(1) as f64;
             100.0 * share.second as f64 / both
         });
-        let small = |figure: fn(&Small) -> f64| Spread::of(self.small.iter().map(figure)).shown(0);
+        let small = |figure: fn(&Small) -> f64| {
+            let of = |some: &[Small]| Spread::of(some.iter().map(figure)).shown(0);
+            format!("{}; alone {}", of(&self.small), of(&self.alone))
+        };
         let settings = match self.worker.is_empty() {
             true => "The worker's settings are the defaults.".to_owned(),
             false => format!("Settings of the worker: `{}`.", self.worker),
@@ -171,7 +179,7 @@ impl Report {
         text.push_str(&format!(
             "\n## Two campaigns and small ones share it\n\n\
              Two campaigns to everybody at once, and every three seconds one to {} devices, which a condition \
-             picks out of all. Middle, least to most in parentheses.\n\n\
+             on a property picks out of all {}. Middle, least to most in parentheses.\n\n\
              | figure | measured |\n| --- | --- |\n\
              | share of the one among both, % in each 5 s | {} |\n\
              | how even, after Jain (1 is even), in each 5 s | {} |\n\
@@ -180,6 +188,7 @@ impl Report {
              | to its last, ms | {} |\n\
              | to SENT, ms | {} |\n",
             self.small.first().map_or(0, |small| small.devices),
+            self.devices,
             Spread::of(part).shown(1),
             Spread::of(evenness).shown(4),
             Spread::of(self.shared.iter().map(|share| share.of_quota)).shown(3),

@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::arithmetic::Spread;
+use crate::plots;
 use crate::processor::PerDevice;
 
 /// One campaign, with the ceiling that was measured just before it.
@@ -18,6 +19,9 @@ pub(crate) struct Campaign {
     pub(crate) wall_seconds: f64,
     /// From the first send to the last.
     pub(crate) dispatch_seconds: f64,
+    /// From launch to the first send.
+    #[serde(default)]
+    pub(crate) first_send_seconds: Option<f64>,
     pub(crate) devices: u64,
     /// Processor time for each device.
     #[serde(flatten)]
@@ -124,6 +128,17 @@ impl Report {
         }
         rows.extend([
             (
+                "from launch to the first send, s".to_owned(),
+                optional(&self.campaigns, |c| c.first_send_seconds).shown(2),
+            ),
+            (
+                "from the last send to SENT, s".to_owned(),
+                optional(&self.campaigns, |c| {
+                    Some(c.wall_seconds - c.dispatch_seconds - c.first_send_seconds?)
+                })
+                .shown(2),
+            ),
+            (
                 "worker, µs of processor a device".to_owned(),
                 of(|c| c.cpu.worker_us).shown(1),
             ),
@@ -201,14 +216,19 @@ pub(crate) fn write(reports: &[Report], folder: &Path) -> Result<()> {
     let table = flatness(&sizes, most);
     print!("{table}");
     std::fs::write(folder.join(format!("flatness{latency}.md")), table)?;
-    Ok(())
+    plots::draw(folder)
 }
 
 /// The table of several audiences, each against the largest, round by round.
 fn flatness(sizes: &[&Report], most: &Report) -> String {
     let named: Vec<String> = sizes.iter().map(|report| report.devices.to_string()).collect();
+    // Drawn of the figures without latency, which have a ceiling.
+    let plots = match most.latency_ms {
+        0 => "![rate over H by audience size](flatness.svg)\n\n![processor time by role](cpu.svg)\n\n",
+        _ => "",
+    };
     let mut text = format!(
-        "# Rate over audience size, {} ms latency\n\n2 cores, 24 GiB; mongod, the sandboxes and every role share \
+        "# Rate over audience size, {} ms latency\n\n{plots}2 cores, 24 GiB; mongod, the sandboxes and every role share \
          them. One run: in each of {} rounds a campaign to every audience in turn. Middle of the rounds, least to \
          most in parentheses. Commit {}.\n\nCommand: `make bench DEVICES={} LATENCY_MS={}`\n\n\
          | devices | whole campaign, devices/s | dispatch, devices/s | whole over H | dispatch over H | worker, µs a \
@@ -267,6 +287,7 @@ mod tests {
             ceiling: Some(1_000.0),
             wall_seconds,
             dispatch_seconds: wall_seconds / 2.0,
+            first_send_seconds: Some(wall_seconds / 4.0),
             devices,
             cpu: PerDevice {
                 worker_us: 1.0,
