@@ -41,13 +41,8 @@ use clap::Parser;
 enum Command {
     /// Whole campaigns, from launch to SENT, beside the ceiling.
     Campaign(campaign::Options),
-    /// The API under load, beside the plain driver.
-    Api(api::Options),
     /// FCM's quota, kept by one campaign and shared by several.
     Pacing(pacing::Options),
-    /// What the database is asked: sums, histories, counts, audiences in parts.
-    #[cfg(feature = "storage")]
-    Storage(storage::Options),
     /// Draws the plots of all figures that are there, again.
     Plots(plots::Options),
     /// Instructions of each step of a send, held against `bench/micro.toml`.
@@ -78,10 +73,7 @@ struct Common {
 async fn main() -> Result<()> {
     match Command::parse() {
         Command::Campaign(options) => campaign::run(options).await,
-        Command::Api(options) => api::run(options).await,
         Command::Pacing(options) => pacing::run(options).await,
-        #[cfg(feature = "storage")]
-        Command::Storage(options) => storage::run(options).await,
         Command::Plots(options) => plots::run(&options),
         #[cfg(feature = "micro")]
         Command::Micro(options) => micro::run(options).await,
