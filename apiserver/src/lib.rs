@@ -167,7 +167,7 @@ fn assemble(
     let random = Arc::new(Random::new(rng));
     let launched = Arc::new(Notify::new());
     let authenticator = Arc::new(Authenticator::new(Keys::new(&store), Arc::clone(&clock)));
-    let devices = Devices::new(&store);
+    let devices = Devices::with(&store, settings.gather_writes);
     let idempotency = Arc::new(Idempotency {
         rows: jraze_storage::idempotency::Idempotency::new(&store),
         random: Arc::clone(&random),

@@ -9,6 +9,7 @@
 //! | file | is |
 //! | --- | --- |
 //! | [`campaign`], [`report`] | devices in, campaigns out, what it took, also for several sizes in turn |
+//! | [`api`] | the API under load, beside the plain driver |
 //! | [`ceiling`] | what the fastest known client reaches |
 //! | [`pacing`], [`pacing_report`] | a provider's quota, kept and shared |
 //! | `micro`, `micro_cases` | instructions of each step of a send (feature `micro`) |
@@ -18,6 +19,7 @@
 //! `docs/bench/README.md` says what is measured and how to repeat it. To add a scenario: an arm in
 //! [`Command`], and a file that writes a table and raw figures to the folder of [`Common`].
 
+mod api;
 mod arithmetic;
 mod campaign;
 mod ceiling;
@@ -41,6 +43,8 @@ use clap::Parser;
 enum Command {
     /// Whole campaigns, from launch to SENT, beside the ceiling.
     Campaign(campaign::Options),
+    /// The API under load, beside the plain driver.
+    Api(api::Options),
     /// FCM's quota, kept by one campaign and shared by several.
     Pacing(pacing::Options),
     /// Draws the plots of all figures that are there, again.
@@ -73,6 +77,7 @@ struct Common {
 async fn main() -> Result<()> {
     match Command::parse() {
         Command::Campaign(options) => campaign::run(options).await,
+        Command::Api(options) => api::run(options).await,
         Command::Pacing(options) => pacing::run(options).await,
         Command::Plots(options) => plots::run(&options),
         #[cfg(feature = "micro")]

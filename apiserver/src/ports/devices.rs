@@ -216,7 +216,13 @@ fn names(texts: Vec<String>) -> Result<Vec<ExternalId>, ApiError> {
 }
 
 pub(crate) fn change_of_line(line: &[u8]) -> Result<Change, LineProblem> {
-    let read = body::parse::<ImportLine>(line).and_then(device::import_line);
+    // Nearly every line is right. Only of a wrong one is asked where; and what serde would read as an
+    // object though it is a list, is wrong.
+    let parsed = match serde_json::from_slice::<ImportLine>(line) {
+        Ok(parsed) if line.trim_ascii_start().starts_with(b"{") => Ok(parsed),
+        _ => body::parse::<ImportLine>(line),
+    };
+    let read = parsed.and_then(device::import_line);
     let (registration, properties) = read.map_err(|refusal| LineProblem {
         code: refusal.code.into_owned(),
         reason: refusal.reason,

@@ -1,6 +1,6 @@
-//! Import: any number of lines, a thousand at a time, two thousand in flight.
+//! Import: any number of lines, a thousand at a time, four thousand in flight.
 //!
-//! Lines are read as they arrive and grouped into batches; while two batches are being written, no
+//! Lines are read as they arrive and grouped into batches; while four batches are being written, no
 //! further line is read, so a fast client is slowed down instead of filling the memory. A line that
 //! is wrong is noted and passed over. Two batches that speak of the same device (or token) are
 //! written one after the other, so that the later line wins.
@@ -18,14 +18,14 @@ use jraze_domain::{device::TokenChange, ids::AppId};
 use jraze_runtime::{clock::Clock, lifecycle::Lifecycle};
 use jraze_storage::{
     StorageError,
-    devices::{Change, Devices, MAX_IMPORT_BATCH, WriteError, WriteResult},
+    devices::{Change, Devices, ImportResult, MAX_IMPORT_BATCH, WriteError},
 };
 use tokio::task::JoinHandle;
 
 use super::ServiceError;
 
 /// Batches written at the same time.
-const IN_FLIGHT: usize = 2;
+const IN_FLIGHT: usize = 4;
 /// Problems that are kept; all are counted.
 const KEPT_PROBLEMS: usize = 1_000;
 
@@ -97,7 +97,7 @@ struct Flight {
     lines: Vec<u64>,
     /// Hashes of what the batch speaks of.
     claims: HashSet<u64>,
-    task: JoinHandle<Option<Vec<WriteResult>>>,
+    task: JoinHandle<Option<Vec<ImportResult>>>,
 }
 
 /// A batch that is being filled.
@@ -209,7 +209,7 @@ impl Run<'_> {
         };
         for (line, outcome) in flight.lines.into_iter().zip(outcomes) {
             match outcome {
-                Ok(written) if written.created => self.report.created += 1,
+                Ok(imported) if imported.created => self.report.created += 1,
                 Ok(_) => self.report.updated += 1,
                 Err(WriteError::Storage(
                     error @ (StorageError::Unavailable { .. } | StorageError::TimedOut { .. }),

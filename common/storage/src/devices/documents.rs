@@ -15,17 +15,15 @@
 //!
 //! Absent, never null: conditions ask `$exists`.
 
-use jraze_domain::audience::version_key;
 use jraze_domain::device::{
     Device, DevicePlatform, ExternalId, Properties, PropertyKey, PropertyValue, PushToken, Scalar,
     SendPlatform, ShortText, TokenState,
 };
 use jraze_domain::ids::{AppId, DeviceId};
 use jraze_domain::number::Number;
-use mongodb::bson::{Bson, Document, RawArray, RawBsonRef, RawDocument};
+use mongodb::bson::{RawArray, RawBsonRef, RawDocument};
 use sha2::{Digest as _, Sha256};
 
-use crate::audience_filter::scalar_as_bson;
 use crate::error::StorageError;
 use crate::time::read as read_time;
 
@@ -66,29 +64,12 @@ pub(crate) mod fields {
     ];
 }
 
+/// A SHA-256 of a token.
+pub(super) type TokenHash = [u8; 32];
+
 /// The hash under which a token is unique, and by which a worker reports it dead.
-pub fn token_hash(token: &PushToken) -> [u8; 32] {
+pub fn token_hash(token: &PushToken) -> TokenHash {
     Sha256::digest(token.as_str()).into()
-}
-
-/// A property's value for the database.
-pub(super) fn value_as_bson(value: &PropertyValue) -> Bson {
-    match value {
-        PropertyValue::Text(text) => Bson::String(text.clone()),
-        PropertyValue::Int(int) => Bson::Int64(*int),
-        PropertyValue::Float(float) => Bson::Double(*float),
-        PropertyValue::Bool(bool) => Bson::Boolean(*bool),
-        PropertyValue::List(entries) => Bson::Array(entries.iter().map(scalar_as_bson).collect()),
-    }
-}
-
-/// Sets a version and the key by which it compares; a text that is no version has none.
-pub(super) fn set_app_version(version: &ShortText, set: &mut Document, unset: &mut Document) {
-    set.insert(fields::APP_VERSION, version.as_str());
-    match version_key(version.as_str()) {
-        Some(key) => set.insert(fields::APP_VERSION_KEY, key.as_str()),
-        None => unset.insert(fields::APP_VERSION_KEY, ""),
-    };
 }
 
 /// Reads a whole device.

@@ -10,7 +10,7 @@
 //!
 //! Everything else is left to the rounds, which keep the order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jraze_domain::device::{ExternalId, PropertyChanges, PushToken, Registration, TokenChange};
 
@@ -25,6 +25,13 @@ pub(super) struct Merged {
 
 /// Merges what can be; each change stands where its first line stood.
 pub(super) fn merge(changes: Vec<Change>) -> Vec<Merged> {
+    if all_of_different_devices(&changes) {
+        let alone = |(line, change)| Merged {
+            change,
+            lines: vec![line],
+        };
+        return changes.into_iter().enumerate().map(alone).collect();
+    }
     let mut merged: Vec<Merged> = Vec::with_capacity(changes.len());
     let mut last_of: HashMap<ExternalId, usize> = HashMap::with_capacity(changes.len());
     // Who was the last to claim a token.
@@ -61,6 +68,12 @@ pub(super) fn merge(changes: Vec<Change>) -> Vec<Merged> {
         });
     }
     merged
+}
+
+/// Whether there is nothing to merge, as nearly always.
+fn all_of_different_devices(changes: &[Change]) -> bool {
+    let mut devices = HashSet::with_capacity(changes.len());
+    changes.iter().all(|change| devices.insert(&change.external_id))
 }
 
 /// The two changes of one device as one, when that comes to the same.

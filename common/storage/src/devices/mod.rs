@@ -3,7 +3,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `documents.rs` | the shape in MongoDB |
-//! | `write.rs`, `round.rs`, `bulk_update.rs` | how changes are made, a thousand at a time |
+//! | `write.rs`, `round.rs`, `insert.rs`, `set.rs`, `bulk_write.rs` | how changes are made, a thousand at a time |
 //! | `register.rs` | one change at a time for the API, gathered |
 //! | `bulk.rs` | imports |
 //! | `export.rs` | everything, in storage order |
@@ -12,14 +12,16 @@
 //! | `tokens.rs` | tokens that a provider declared dead |
 
 mod bulk;
-mod bulk_update;
+mod bulk_write;
 mod documents;
 mod export;
+mod insert;
 mod lookup;
 mod merge;
 mod register;
 mod round;
 mod search;
+mod set;
 mod tokens;
 mod write;
 
@@ -31,7 +33,7 @@ use crate::counters::IdAllocator;
 use crate::gather::Gather;
 use crate::property_catalogue::PropertyCatalogue;
 
-pub use bulk::MAX_IMPORT_BATCH;
+pub use bulk::{ImportResult, Imported, MAX_IMPORT_BATCH};
 pub use documents::token_hash;
 pub use export::DeviceExport;
 pub use lookup::{SecretCheck, secret_hash};
@@ -40,6 +42,7 @@ pub use write::{Change, Guard, SecretHash, WriteError, WriteResult, Written};
 
 pub(crate) use documents::fields;
 
+use bulk::Newcomers;
 use register::Wish;
 use write::Writer;
 
@@ -53,22 +56,30 @@ pub struct Devices {
     ids: IdAllocator,
     catalogue: PropertyCatalogue,
     writer: Writer,
-    gather: Gather<Wish, WriteResult>,
+    /// None where every change is written by itself.
+    gather: Option<Gather<Wish, WriteResult>>,
+    newcomers: Newcomers,
 }
 
 impl Devices {
     /// Over the store's collection. Starts the task that gathers changes, on the current runtime.
     pub fn new(store: &Store) -> Self {
+        Self::with(store, true)
+    }
+
+    /// As [`Self::new`]; when not `gathering`, every change is written by itself.
+    pub fn with(store: &Store, gathering: bool) -> Self {
         let ids = IdAllocator::new(store);
         let catalogue = PropertyCatalogue::new(store);
         let writer = Writer::new(store, ids.clone());
-        let gather = register::start(writer.clone(), catalogue.clone());
+        let gather = gathering.then(|| register::start(writer.clone(), catalogue.clone()));
         Self {
             collection: store.collection(COLLECTION),
             ids,
             catalogue,
             writer,
             gather,
+            newcomers: Newcomers::default(),
         }
     }
 

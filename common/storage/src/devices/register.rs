@@ -4,11 +4,19 @@ use chrono::{DateTime, Utc};
 use jraze_domain::device::PropertyChanges;
 use jraze_domain::ids::AppId;
 
+use crate::error::StorageError;
 use crate::gather::{Gather, Waiting};
 use crate::property_catalogue::PropertyCatalogue;
 
 use super::Devices;
-use super::write::{Change, WriteResult, Writer};
+use super::round::Approach;
+use super::write::{Change, Made, WriteResult, Writer};
+
+/// The callers are told what became of their device, and most that register have done so before.
+const APPROACH: Approach = Approach {
+    expects_new: false,
+    shows_devices: true,
+};
 
 /// A change on its way.
 #[derive(Debug)]
@@ -27,7 +35,13 @@ impl Devices {
     /// [`super::WriteError`]: the device is not there, the guard was not satisfied, its properties are
     /// full, or the database failed.
     pub async fn change(&self, app: AppId, change: Change, now: DateTime<Utc>) -> WriteResult {
-        self.gather.ask(Wish { app, change, now }).await?
+        let wish = Wish { app, change, now };
+        if let Some(gather) = &self.gather {
+            return gather.ask(wish).await?;
+        }
+        let (alone, answer) = Waiting::of(wish);
+        work(self.writer.clone(), self.catalogue.clone(), vec![alone]).await;
+        answer.await.map_err(|_| StorageError::Stopped)?
     }
 }
 
@@ -52,12 +66,12 @@ async fn work(writer: Writer, catalogue: PropertyCatalogue, batch: Vec<Waiting<W
     for (app, now, changes) in by_app {
         let mut applied: Vec<PropertyChanges> = Vec::new();
         writer
-            .write(app, changes, now, |answer, change, result| {
+            .write(app, changes, now, APPROACH, |answer, change, result| {
                 if result.is_ok() && !change.properties.is_empty() {
                     applied.push(change.properties);
                 }
                 // A caller that is gone does not want its answer.
-                drop(answer.send(result));
+                drop(answer.send(result.and_then(Made::shown)));
             })
             .await;
         // What was refused leaves no trace in the catalogue, and nobody waits for what was not: neither

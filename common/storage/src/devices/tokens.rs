@@ -12,7 +12,7 @@ use crate::packing::binary;
 use crate::time::stored;
 
 use super::Devices;
-use super::bulk_update::bulk_update;
+use super::bulk_write::{bulk_update, statement};
 use super::documents::fields;
 
 impl Devices {
@@ -28,23 +28,22 @@ impl Devices {
         reason: &str,
         now: DateTime<Utc>,
     ) -> Result<(), StorageError> {
+        let bury = doc! { "$set": {
+            fields::TOKEN_STATE: fields::TOKEN_DEAD,
+            fields::TOKEN_REASON: reason,
+            fields::MODIFIED_AT: stored(now),
+        } };
         let statements: Vec<_> = gone
             .iter()
             .map(|gone| {
-                doc! {
-                    "q": {
-                        "_id": ObjectId::from_bytes(storage_id(app, gone.device)),
-                        fields::TOKEN_HASH: { "$eq": binary(gone.token_hash.to_vec()) },
-                        fields::TOKEN_REGISTERED_AT: { "$lte": stored(gone.registered_before) },
-                    },
-                    "u": { "$set": {
-                        fields::TOKEN_STATE: fields::TOKEN_DEAD,
-                        fields::TOKEN_REASON: reason,
-                        fields::MODIFIED_AT: stored(now),
-                    } },
-                }
+                let device = doc! {
+                    "_id": ObjectId::from_bytes(storage_id(app, gone.device)),
+                    fields::TOKEN_HASH: { "$eq": binary(gone.token_hash.to_vec()) },
+                    fields::TOKEN_REGISTERED_AT: { "$lte": stored(gone.registered_before) },
+                };
+                statement(&device, &bury)
             })
-            .collect();
-        bulk_update(&self.writer.store, &statements).await.map(drop)
+            .collect::<Result<_, _>>()?;
+        bulk_update(&self.writer.store, statements.iter()).await.map(drop)
     }
 }

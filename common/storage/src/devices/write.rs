@@ -8,6 +8,9 @@
 //! 3. *update* the devices that are there, *insert* those that are not;
 //! 4. *read back* what was updated, for the answers.
 //!
+//! An import of new devices turns this around: it inserts first, and only what meets a unique key goes
+//! through the four steps ([`Approach::expects_new`]).
+//!
 //! What may be in each other's way is put off to the next round: a second change of one device, a
 //! second claim to one token, and whatever another process got in between (the unique indexes tell).
 //! So the result is always as if the changes had come one after the other, and the last one wins.
@@ -16,7 +19,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use jraze_domain::device::{
-    Device, ExternalId, Implausible, PropertyChanges, Registration, SendPlatform, TokenChange,
+    Device, ExternalId, Implausible, PropertyChanges, PushToken, Registration, SendPlatform, TokenChange,
 };
 use jraze_domain::ids::AppId;
 use mongodb::Collection;
@@ -27,8 +30,8 @@ use crate::counters::IdAllocator;
 use crate::error::StorageError;
 
 use super::COLLECTION;
-use super::documents::token_hash;
-use super::round::Round;
+use super::documents::{TokenHash, read_device, token_hash};
+use super::round::{Approach, Round};
 
 /// A SHA-256 hash of a device secret.
 pub type SecretHash = [u8; 32];
@@ -132,12 +135,57 @@ pub(super) struct Writer {
 struct Pending<T> {
     ticket: T,
     change: Change,
+    /// The hash of the token that it registers.
+    token: Option<TokenHash>,
     collisions: usize,
+}
+
+/// A change as a round sees it.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) change: &'a Change,
+    pub(super) token: Option<TokenHash>,
+}
+
+impl Wanted<'_> {
+    /// The token that it registers, and its hash.
+    pub(super) fn claim(&self) -> Option<(&PushToken, &TokenHash)> {
+        Some((registered_token(self.change)?, self.token.as_ref()?))
+    }
+}
+
+fn registered_token(change: &Change) -> Option<&PushToken> {
+    match &change.registration.as_ref()?.push_token {
+        TokenChange::Set(token) => Some(token),
+        TokenChange::Keep | TokenChange::Clear => None,
+    }
+}
+
+/// What a change left behind.
+pub(super) enum Made {
+    /// It made this device.
+    Created(RawDocumentBuf),
+    /// It changed a device that was there; which is shown as it is now when that was asked for.
+    Changed(Option<RawDocumentBuf>),
+}
+
+impl Made {
+    /// The device, where devices were asked for.
+    pub(super) fn shown(self) -> WriteResult {
+        let (document, created) = match self {
+            Self::Created(document) => (document, true),
+            Self::Changed(Some(document)) => (document, false),
+            // Nobody asks for what was not asked for.
+            Self::Changed(None) => return Err(StorageError::Stopped.into()),
+        };
+        let device = read_device(&document)?;
+        Ok(Written { device, created })
+    }
 }
 
 /// What became of a change in one round.
 pub(super) enum Step {
-    Done(WriteResult),
+    Done(Result<Made, WriteError>),
     /// Another process was in between; look again.
     Collided,
 }
@@ -157,22 +205,24 @@ impl Writer {
         app: AppId,
         changes: impl IntoIterator<Item = (T, Change)>,
         now: DateTime<Utc>,
-        mut done: impl FnMut(T, Change, WriteResult),
+        approach: Approach,
+        mut done: impl FnMut(T, Change, Result<Made, WriteError>),
     ) {
         let mut pending: Vec<_> = changes
             .into_iter()
             .map(|(ticket, change)| Pending {
                 ticket,
+                token: registered_token(&change).map(token_hash),
                 change,
                 collisions: 0,
             })
             .collect();
         while !pending.is_empty() {
             let (this_round, mut later) = part(pending);
-            let changes: Vec<&Change> = this_round.iter().map(|pending| &pending.change).collect();
-            let steps = match self.round(app, &changes, now).await {
+            let wanted: Vec<_> = this_round.iter().map(Pending::wanted).collect();
+            let steps = match self.round(app, &wanted, now, approach).await {
                 Ok(steps) => steps,
-                Err(error) => changes
+                Err(error) => wanted
                     .iter()
                     .map(|_| Step::Done(Err(error.clone().into())))
                     .collect(),
@@ -200,14 +250,17 @@ impl Writer {
     async fn round(
         &self,
         app: AppId,
-        changes: &[&Change],
+        wanted: &[Wanted<'_>],
         now: DateTime<Utc>,
+        mut approach: Approach,
     ) -> Result<Vec<Step>, StorageError> {
         let mut repeats = 0;
         loop {
-            match Round::new(self, app, now).run(changes).await {
+            match Round::new(self, app, now, approach).run(wanted).await {
                 Err(error) if error.is_retryable() && repeats < MAX_REPEATS => {
                     repeats += 1;
+                    // What was inserted before the connection broke is there now.
+                    approach.expects_new = false;
                     tracing::debug!(%error, repeats, "repeating a round of device writes");
                 }
                 result => return result,
@@ -216,29 +269,38 @@ impl Writer {
     }
 }
 
+impl<T> Pending<T> {
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            change: &self.change,
+            token: self.token,
+        }
+    }
+}
+
 /// Parts what one round can do from what must wait for a later one.
 fn part<T>(pending: Vec<Pending<T>>) -> (Vec<Pending<T>>, Vec<Pending<T>>) {
-    let mut devices = HashSet::new();
-    let mut tokens: HashSet<[u8; 32]> = HashSet::new();
+    let mut devices = HashSet::with_capacity(pending.len());
+    let mut tokens: HashSet<&TokenHash> = HashSet::with_capacity(pending.len());
     // A token that waits keeps later claims to it waiting too, so that the order stays.
-    let mut waiting_tokens: HashSet<[u8; 32]> = HashSet::new();
-    pending.into_iter().partition(|pending| {
-        let token = match &pending.change.registration {
-            Some(Registration {
-                push_token: TokenChange::Set(token),
-                ..
-            }) => Some(token_hash(token)),
-            _ => None,
-        };
-        let fresh_device = devices.insert(pending.change.external_id.clone());
-        let fresh_token = token.is_none_or(|token| !waiting_tokens.contains(&token) && tokens.insert(token));
-        if !(fresh_device && fresh_token)
-            && let Some(token) = token
-        {
-            waiting_tokens.insert(token);
-        }
-        fresh_device && fresh_token
-    })
+    let mut waiting_tokens: HashSet<&TokenHash> = HashSet::new();
+    let now: Vec<bool> = pending
+        .iter()
+        .map(|pending| {
+            let token = pending.token.as_ref();
+            let fresh_device = devices.insert(&pending.change.external_id);
+            let fresh_token =
+                token.is_none_or(|token| !waiting_tokens.contains(token) && tokens.insert(token));
+            if !(fresh_device && fresh_token)
+                && let Some(token) = token
+            {
+                waiting_tokens.insert(token);
+            }
+            fresh_device && fresh_token
+        })
+        .collect();
+    let mut now = now.into_iter();
+    pending.into_iter().partition(|_| now.next().unwrap_or(false))
 }
 
 /// Which send platform a registration leads to.

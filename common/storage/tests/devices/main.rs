@@ -1,5 +1,6 @@
 //! The rules of devices on a real server: one at a time, and many.
 
+mod imports;
 mod many;
 mod one;
 mod tokens;
