@@ -64,14 +64,19 @@ pub(crate) struct Closed {
 #[derive(Debug, Default)]
 pub(crate) struct Gates {
     gates: Mutex<HashMap<Gated, Gate>>,
-    /// Whether any gate is kept: all that a send looks at as long as every credential works.
+    /// Whether any gate is kept.
     any: AtomicBool,
 }
 
 impl Gates {
+    /// Whether every credential works: then a send need not even look at the clock.
+    pub(crate) fn are_open(&self) -> bool {
+        !self.any.load(Ordering::Acquire)
+    }
+
     /// How long sends to there have to wait, if they have to.
     pub(crate) fn closed_for(&self, to: Gated, now: Instant) -> Option<Duration> {
-        if !self.any.load(Ordering::Acquire) {
+        if self.are_open() {
             return None;
         }
         let gates = self.gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -103,7 +108,7 @@ impl Gates {
 
     /// The gates that are closed.
     pub(crate) fn closed(&self, now: Instant) -> Vec<Closed> {
-        if !self.any.load(Ordering::Acquire) {
+        if self.are_open() {
             return Vec::new();
         }
         let gates = self.gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -123,7 +128,7 @@ impl Gates {
     /// The provider took something for there: whatever was wrong is not any more. What it took while a gate
     /// was closed was under way before, and does not open it: a wait that a provider asked for is kept.
     pub(crate) fn open(&self, to: Gated, now: Instant) {
-        if self.any.load(Ordering::Acquire) {
+        if !self.are_open() {
             let mut gates = self.gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             for gate in to.passes() {
                 if gates.get(&gate).is_some_and(|gate| gate.closed_until <= now) {

@@ -27,7 +27,7 @@ pub(crate) struct KeptLease {
 #[derive(Debug, Clone)]
 struct Safety {
     origin: Instant,
-    /// Milliseconds after `origin`.
+    /// Milliseconds after `origin`; 0 once the lease is lost.
     until: Arc<AtomicU64>,
 }
 
@@ -42,6 +42,10 @@ impl Safety {
     fn extend(&self, asked: Instant, part: Duration) {
         let until = asked.saturating_duration_since(self.origin) + part;
         self.until.store(millis(until), Ordering::Release);
+    }
+
+    fn end(&self) {
+        self.until.store(0, Ordering::Release);
     }
 
     fn lasts(&self, now: Instant) -> bool {
@@ -76,7 +80,7 @@ impl KeptLease {
 
     /// Whether something new may be started under it.
     pub(crate) fn is_safe(&self) -> bool {
-        !self.lost.is_cancelled() && self.safety.lasts(Instant::now())
+        self.safety.lasts(Instant::now())
     }
 
     /// Cancelled once another worker holds the unit.
@@ -114,6 +118,7 @@ async fn heartbeat(
             Ok(Ok(())) => safety.extend(asked, usable(lasts)),
             Ok(Err(_)) => {
                 tracing::warn!(unit.id = %unit.id, "lease lost to another worker");
+                safety.end();
                 lost.cancel();
                 return;
             }
@@ -136,5 +141,7 @@ mod tests {
         safety.extend(at(15), usable(Duration::from_secs(60)));
         assert!(safety.lasts(at(54)));
         assert!(!safety.lasts(at(55)));
+        safety.end();
+        assert!(!safety.lasts(origin), "a lease that is lost is over at once");
     }
 }

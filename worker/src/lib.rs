@@ -150,7 +150,7 @@ pub async fn run_in<W: World>(
         providers.clone(),
         clock.clone(),
         pacing,
-        lifecycle.stopping().clone(),
+        lifecycle.clone(),
     );
     let membership = fleet::Membership {
         owner: owner.clone(),

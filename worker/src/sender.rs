@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -12,11 +13,11 @@ use jraze_domain::dispatch::{Delivery, DeviceEffect, Outcome, Scope};
 use jraze_domain::ids::{AppId, DeviceId};
 use jraze_providers::{pressure, reason};
 use jraze_runtime::clock::Clock;
+use jraze_runtime::lifecycle::Lifecycle;
 use jraze_storage::audience_stream::Target;
 use jraze_storage::devices::token_hash;
 use jraze_storage::dispatch::{GoneToken, Via};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::brakes::BRAKED;
 use crate::campaigns::{Campaign, Run};
@@ -68,7 +69,7 @@ pub(crate) struct Sender<W: World> {
     /// because those that only wait cost memory that is not in the processor's cache.
     at_once: usize,
     /// The soft stop: what has not left by then is for another worker.
-    stopping: CancellationToken,
+    lifecycle: Lifecycle,
     /// By credential, how many requests may be without an answer and how fast they may leave. Windows
     /// queue here and not in the provider's client, so that a send looks at its campaign once more just
     /// before it leaves.
@@ -80,7 +81,7 @@ impl<W: World> Sender<W> {
         providers: Arc<W::Providers>,
         clock: Arc<dyn Clock>,
         pacing: Pacing,
-        stopping: CancellationToken,
+        lifecycle: Lifecycle,
     ) -> Self {
         let now = Instant::now();
         // Credentials under one quota share a lane.
@@ -108,7 +109,7 @@ impl<W: World> Sender<W> {
             gates: Arc::default(),
             clock,
             at_once: (pacing.max_in_flight / 4).max(16),
-            stopping,
+            lifecycle,
             lanes,
         }
     }
@@ -165,30 +166,31 @@ impl<W: World> Sender<W> {
         places: &[Place],
         lease: &KeptLease,
     ) -> Vec<Answer> {
-        let left_at = self.clock.now();
-        let not_sent = Outcome::new(Delivery::Held, "jraze:not_sent");
-        let mut answers = vec![
-            Answer {
-                outcome: not_sent,
-                left_at,
-                token_hash: None
-            };
-            places.len()
-        ];
-        let mut waiting = places
-            .iter()
-            .enumerate()
-            .map(async |(index, place)| (index, self.send(campaign, place, lease).await));
-        let mut sends: FuturesUnordered<_> = waiting.by_ref().take(self.at_once).collect();
-        let mut known = 0;
-        while let Some((index, answer)) = sends.next().await {
-            sends.extend(waiting.next());
-            answers[index] = answer;
-            known += 1;
-            came_in(known, places.len());
+        // As many lines as may be begun at once, each taking the next place when it is done with one: a
+        // future for each device would have to be allocated, moved and dropped for each.
+        let (taken, known) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let line = async || {
+            let mut answered = Vec::with_capacity(2 * places.len() / self.at_once);
+            while let index = taken.fetch_add(1, Ordering::Relaxed)
+                && let Some(place) = places.get(index)
+            {
+                answered.push((index, self.send(campaign, place, lease).await));
+                came_in(known.fetch_add(1, Ordering::Relaxed) + 1, places.len());
+            }
+            answered
+        };
+        let lines = self.at_once.min(places.len());
+        let mut lines: FuturesUnordered<_> = (0..lines).map(|_| line()).collect();
+        let mut answers: Vec<Option<Answer>> = Vec::new();
+        answers.resize_with(places.len(), || None);
+        while let Some(answered) = lines.next().await {
+            for (index, answer) in answered {
+                answers[index] = Some(answer);
+            }
         }
         fail::fail_point!("send.after_all");
-        answers
+        let each = answers.into_iter();
+        each.map(|answer| answer.expect("each place was taken by one line")).collect()
     }
 
     async fn send(&self, campaign: &Campaign<W>, place: &Place, lease: &KeptLease) -> Answer {
@@ -250,7 +252,7 @@ impl<W: World> Sender<W> {
             Run::Held => return Some(Outcome::new(Delivery::Held, "jraze:paused")),
             Run::Going => {}
         }
-        if self.stopping.is_cancelled() {
+        if self.lifecycle.is_stopping() {
             return Some(Outcome::new(Delivery::Held, "jraze:stopping"));
         }
         if campaign
@@ -266,6 +268,9 @@ impl<W: World> Sender<W> {
         }
         if !lease.is_safe() {
             return Some(Outcome::new(Delivery::Held, "jraze:lease_ends"));
+        }
+        if self.gates.are_open() {
+            return None;
         }
         let wait = self.gates.closed_for(gated(campaign, target), Instant::now())?;
         Some(Outcome::new(Delivery::Requeued, "credential held").with_hold(Scope::Delivery, Some(wait)))
@@ -302,6 +307,9 @@ impl<W: World> Sender<W> {
 
     /// Closes and opens gates by what a provider said.
     fn learn(&self, at: Gated, outcome: &Outcome) {
+        if outcome.hold.is_none() && self.gates.are_open() {
+            return;
+        }
         let now = Instant::now();
         match outcome.hold {
             // A host that cannot be reached is left alone like a credential that is refused.

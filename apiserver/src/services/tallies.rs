@@ -3,12 +3,12 @@
 //! A report names its batch, and a batch that was seen before changes nothing. A report without a
 //! name counts each time, as the contract says; it gets a name of its own.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jraze_domain::{
-    campaign::Notification,
     dispatch::{Reason, Sent, Tally},
-    ids::{DeviceId, NotificationId, NotificationUuid},
+    ids::{AppId, DeviceId, NotificationId, NotificationUuid},
 };
 use jraze_runtime::clock::Clock;
 use jraze_storage::{
@@ -37,6 +37,38 @@ pub(crate) struct Tallies {
     pub(crate) ledger: Ledger,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<Random>,
+    pub(crate) known: Known,
+}
+
+/// Whose a notification is, and its two names.
+#[derive(Debug, Clone, Copy)]
+struct Identity {
+    app: AppId,
+    id: NotificationId,
+    uuid: NotificationUuid,
+}
+
+/// The identities of the notifications that were reported on last. They never change, and workers report on
+/// the same few ones thousands of times.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known(Arc<Mutex<HashMap<NotificationRef, Identity>>>);
+
+impl Known {
+    /// How many are kept; then it begins anew.
+    const MOST: usize = 1_000;
+
+    fn get(&self, which: NotificationRef) -> Option<Identity> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&which).copied()
+    }
+
+    fn keep(&self, which: NotificationRef, identity: Identity) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= Self::MOST {
+            known.clear();
+        }
+        known.insert(which, identity);
+    }
 }
 
 impl Tallies {
@@ -86,9 +118,19 @@ impl Tallies {
         Ok(totals.sent)
     }
 
-    async fn find(&self, which: NotificationRef) -> Result<Notification, ServiceError> {
+    async fn find(&self, which: NotificationRef) -> Result<Identity, ServiceError> {
+        if let Some(known) = self.known.get(which) {
+            return Ok(known);
+        }
         let found = self.notifications.lookup_anywhere(which).await?;
-        found.ok_or(ServiceError::UnknownNotification)
+        let found = found.ok_or(ServiceError::UnknownNotification)?;
+        let identity = Identity {
+            app: found.app,
+            id: found.id,
+            uuid: found.uuid,
+        };
+        self.known.keep(which, identity);
+        Ok(identity)
     }
 
     /// No caller's name begins like this (see `ports::internal`), so none can meet it.

@@ -10,7 +10,15 @@
 //! interrupting looks at [`Lifecycle::aborting`] too. Whatever was dropped at a hard stop must be
 //! found again by the next process through its lease; nothing may rely on the grace period.
 
-use std::{future::Future, io, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -21,6 +29,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 #[derive(Debug, Clone, Default)]
 pub struct Lifecycle {
     soft: CancellationToken,
+    /// The same, for those who ask before each of a million sends: a token takes a lock for an answer.
+    is_soft: Arc<AtomicBool>,
     hard: CancellationToken,
     tasks: TaskTracker,
 }
@@ -45,6 +55,11 @@ impl Lifecycle {
         &self.soft
     }
 
+    /// Whether [`Lifecycle::stopping`] was given.
+    pub fn is_stopping(&self) -> bool {
+        self.is_soft.load(Ordering::Acquire)
+    }
+
     /// Given when work in flight must be dropped.
     pub fn aborting(&self) -> &CancellationToken {
         &self.hard
@@ -52,12 +67,13 @@ impl Lifecycle {
 
     /// Gives the soft stop. Harmless when it was given before.
     pub fn stop(&self) {
+        self.is_soft.store(true, Ordering::Release);
         self.soft.cancel();
     }
 
     /// Gives both stops.
     pub fn abort(&self) {
-        self.soft.cancel();
+        self.stop();
         self.hard.cancel();
     }
 
@@ -144,7 +160,9 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(2)).await;
             flag.store(true, Ordering::SeqCst);
         });
+        assert!(!lifecycle.is_stopping());
         lifecycle.stop();
+        assert!(lifecycle.is_stopping());
         assert_eq!(lifecycle.drain(Duration::from_secs(10)).await, Drained::Clean);
         assert!(finished.load(Ordering::SeqCst));
     }

@@ -22,6 +22,7 @@ mod rate;
 mod window;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +65,9 @@ pub(crate) struct Lane {
     /// One at a time waits for the rate, so that nobody overtakes.
     turnstile: Turnstile<()>,
     pace: Mutex<Pace>,
+    /// The window is as wide as it may be and nothing is to be taken back, so a good answer changes
+    /// nothing, and no lock is taken for it.
+    is_steady: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -74,6 +78,12 @@ struct Pace {
     permits: usize,
 }
 
+impl Pace {
+    fn is_steady(&self) -> bool {
+        self.window.is_full() && self.permits == self.window.width()
+    }
+}
+
 /// The right to send one request; gives its place back when dropped.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
@@ -81,7 +91,7 @@ pub(crate) struct Turn<'a> {
     permit: Option<SemaphorePermit<'a>>,
     /// Its place at the head of its campaign's line, until it leaves.
     head: Option<OwnedSemaphorePermit>,
-    left_at: Instant,
+    left_at: Option<Instant>,
 }
 
 impl Lane {
@@ -99,6 +109,7 @@ impl Lane {
                 window,
                 permits,
             }),
+            is_steady: AtomicBool::new(true),
         }
     }
 
@@ -118,7 +129,7 @@ impl Lane {
             lane: self,
             permit,
             head,
-            left_at: Instant::now(),
+            left_at: None,
         }
     }
 
@@ -173,22 +184,26 @@ impl Turn<'_> {
         if self.lane.is_limited {
             Box::pin(self.lane.wait_for_rate(wanted)).await;
         }
-        self.left_at = Instant::now();
+        self.left_at = Some(Instant::now());
         self.head = None;
     }
 
     /// What the answer said about the load.
     pub(crate) fn report(&self, pressure: Pressure) {
+        if pressure == Pressure::Well && self.lane.is_steady.load(Ordering::Acquire) {
+            return;
+        }
         let now = Instant::now();
+        let left_at = self.left_at.unwrap_or(now);
         let mut pace = self.lane.pace();
         let in_flight = pace.permits.saturating_sub(self.lane.places.available_permits());
         match pressure {
             Pressure::Well => pace.window.grow(in_flight),
-            Pressure::Overloaded => pace.window.halve(self.left_at, now),
+            Pressure::Overloaded => pace.window.halve(left_at, now),
             Pressure::OverQuota => {
-                pace.window.halve(self.left_at, now);
+                pace.window.halve(left_at, now);
                 if let Some(rate) = &mut pace.rate {
-                    rate.halve(self.left_at, now);
+                    rate.halve(left_at, now);
                 }
             }
             Pressure::Unrelated => return,
@@ -201,11 +216,15 @@ impl Turn<'_> {
             // Places that are taken go when they are given back.
             pace.permits -= self.lane.places.forget_permits(pace.permits - width);
         }
+        self.lane.is_steady.store(pace.is_steady(), Ordering::Release);
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        if self.lane.is_steady.load(Ordering::Acquire) {
+            return;
+        }
         let mut pace = self.lane.pace();
         if let Some(permit) = self.permit.take()
             && pace.permits > pace.window.width()

@@ -33,6 +33,11 @@ impl Window {
         self.width as usize
     }
 
+    /// Whether it is as wide as it may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.width >= self.most
+    }
+
     /// A good answer, with so many requests under way, its own included.
     pub(super) fn grow(&mut self, in_flight: usize) {
         // A window that is not used proves nothing about a wider one.

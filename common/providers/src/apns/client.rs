@@ -142,17 +142,12 @@ impl Client {
 
     /// The table's verdict, with what follows from some answers for all others.
     fn judge(&self, answer: &Answer, sent_at: chrono::DateTime<chrono::Utc>) -> Verdict {
-        // Chance is only asked for where something was refused.
-        let jitter = if answer.status.is_success() {
-            0.0
-        } else {
-            self.jitter.unit()
+        // Clock and chance are only asked where something was refused.
+        let (now, jitter) = match answer.status.is_success() {
+            true => (sent_at, 0.0),
+            false => (self.clock.now(), self.jitter.unit()),
         };
-        let at = Circumstances {
-            sent_at,
-            now: self.clock.now(),
-            jitter,
-        };
+        let at = Circumstances { sent_at, now, jitter };
         let verdict = classify(answer.status, &answer.headers, &answer.body, at);
         if let Verdict::Final(outcome) = &verdict {
             match outcome.reason.as_str() {

@@ -166,9 +166,14 @@ impl Client {
                 return Verdict::Final(of_transport(&error));
             }
         };
+        // The clock is only asked where something was refused.
+        let now = match answer.status.is_success() {
+            true => sent_at,
+            false => self.clock.now(),
+        };
         let at = Circumstances {
             sent_at,
-            now: self.clock.now(),
+            now,
             proven: prepared.is_proven(),
         };
         let verdict = classify(answer.status, &answer.headers, &answer.body, at);
