@@ -228,6 +228,7 @@ fn assemble(
                 ledger: Tallies::new(&store),
                 clock,
                 random: Arc::clone(&random),
+                known: services::tallies::Known::default(),
             },
         },
         health: ports::health::Port {

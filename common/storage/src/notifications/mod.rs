@@ -34,7 +34,7 @@ pub use planning::{Claimed, PlannerLease};
 pub(crate) const COLLECTION: &str = "notifications";
 
 /// How a caller names a notification: the contract takes either.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NotificationRef {
     /// By its public name.
     Uuid(NotificationUuid),
