@@ -13,6 +13,7 @@
 //! | [`ceiling`] | what the fastest known client reaches |
 //! | [`pacing`], [`pacing_report`] | a provider's quota, kept and shared |
 //! | `micro`, `micro_cases` | instructions of each step of a send (feature `micro`) |
+//! | `storage`, `storage_report`, `storage_world` | the database alone (feature `storage`) |
 //! | [`plots`] | the pictures under `docs/bench/` |
 //! | [`processor`], [`arithmetic`] | what all of them measure and reckon with |
 //!
@@ -32,6 +33,12 @@ mod pacing_report;
 mod plots;
 mod processor;
 mod report;
+#[cfg(feature = "storage")]
+mod storage;
+#[cfg(feature = "storage")]
+mod storage_report;
+#[cfg(feature = "storage")]
+mod storage_world;
 
 use std::path::PathBuf;
 
@@ -47,6 +54,9 @@ enum Command {
     Api(api::Options),
     /// FCM's quota, kept by one campaign and shared by several.
     Pacing(pacing::Options),
+    /// What the database is asked: sums, histories, counts, audiences in parts.
+    #[cfg(feature = "storage")]
+    Storage(storage::Options),
     /// Draws the plots of all figures that are there, again.
     Plots(plots::Options),
     /// Instructions of each step of a send, held against `bench/micro.toml`.
@@ -79,6 +89,8 @@ async fn main() -> Result<()> {
         Command::Campaign(options) => campaign::run(options).await,
         Command::Api(options) => api::run(options).await,
         Command::Pacing(options) => pacing::run(options).await,
+        #[cfg(feature = "storage")]
+        Command::Storage(options) => storage::run(options).await,
         Command::Plots(options) => plots::run(&options),
         #[cfg(feature = "micro")]
         Command::Micro(options) => micro::run(options).await,

@@ -85,7 +85,8 @@ fn port(uri: &str) -> Option<&str> {
     hosts.rsplit_once(':').map(|(_, port)| port)
 }
 
-fn ticks(folder: &Path) -> Option<Duration> {
+/// Of the process that a folder of `/proc` is about.
+pub(crate) fn ticks(folder: &Path) -> Option<Duration> {
     let stat = std::fs::read_to_string(folder.join("stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);
