@@ -11,8 +11,11 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jraze_domain::audience::Condition;
-use jraze_domain::device::{DevicePlatform, PushToken, SendPlatform, bucket, id_of_storage_id, storage_id};
+use jraze_domain::device::{
+    BUCKETS, DevicePlatform, PushToken, SendPlatform, bucket, id_of_storage_id, storage_id,
+};
 use jraze_domain::dispatch::BucketRange;
 use jraze_domain::ids::{AppId, DeviceId};
 use mongodb::bson::oid::ObjectId;
@@ -20,11 +23,14 @@ use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::error::ErrorKind;
 use mongodb::options::Hint;
 use mongodb::{Collection, Cursor};
+use tokio::time::Instant;
 
 use crate::Store;
 use crate::audience_filter::{AudienceRange, audience, reachable};
+use crate::counters::IdAllocator;
 use crate::devices::{COLLECTION, fields};
 use crate::error::StorageError;
+use crate::indexed_properties::{IndexedProperties, NARROW, ways};
 
 /// Devices fetched at once. Measured best between 5,000 and 10,000; ten thousand tokens are 2 MB.
 const BATCH_SIZE: u32 = 5_000;
@@ -32,6 +38,12 @@ const BATCH_SIZE: u32 = 5_000;
 /// Buckets between two wanted devices that are sooner read through than asked around: with a million
 /// devices a bucket holds a hundred, which takes as long as a tenth of a query.
 const MAX_GAP: u16 = 8;
+
+/// Parts of a count, and how many of them the server is asked for at once: it has that many cores, or does
+/// one after the other. More parts than that, so that one that takes longer holds up none.
+const COUNTED_APART: u16 = 20;
+const COUNTED_AT_ONCE: usize = 8;
+const _: () = assert!(BUCKETS.is_multiple_of(COUNTED_APART), "no bucket is left out");
 
 /// A device to send to, and nothing else about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +64,8 @@ pub struct Target {
 #[derive(Debug, Clone)]
 pub struct Audiences {
     collection: Collection<RawDocumentBuf>,
+    indexed: IndexedProperties,
+    ids: IdAllocator,
 }
 
 impl Audiences {
@@ -59,6 +73,8 @@ impl Audiences {
     pub fn new(store: &Store) -> Self {
         Self {
             collection: store.collection(COLLECTION),
+            indexed: IndexedProperties::new(store),
+            ids: IdAllocator::new(store),
         }
     }
 
@@ -86,6 +102,9 @@ impl Audiences {
 
     /// How many devices a campaign launched now would reach: as many as [`Self::stream`] would give.
     ///
+    /// Ranges of buckets are counted side by side, because the server gives one core to each query. No
+    /// device is counted twice or missed for that: it keeps its bucket for ever.
+    ///
     /// # Errors
     /// [`StorageError::TimedOut`] when it takes longer than `max_time`, other errors when the database
     /// does not answer.
@@ -96,18 +115,71 @@ impl Audiences {
         now: DateTime<Utc>,
         max_time: Duration,
     ) -> Result<u64, StorageError> {
+        let end = Instant::now() + max_time;
+        if let Some(count) = self.count_by_index(app, condition, now, end).await? {
+            return Ok(count);
+        }
+        let width = BUCKETS / COUNTED_APART;
+        let counts = (0..COUNTED_APART).map(|part| {
+            let range = AudienceRange {
+                app,
+                buckets: BucketRange {
+                    first: part * width + 1,
+                    last: (part + 1) * width,
+                },
+                upper_id: DeviceId(u64::MAX),
+                after: None,
+            };
+            let filter = audience(&range, condition, now);
+            async move {
+                self.collection
+                    .count_documents(filter)
+                    .hint(Hint::Keys(doc! { "_id": 1 }))
+                    .max_time(left(end))
+                    .await
+            }
+        });
+        let counts = stream::iter(counts).buffer_unordered(COUNTED_AT_ONCE);
+        Ok(counts.try_fold(0, async |sum, count| Ok(sum + count)).await?)
+    }
+
+    /// The same by the index of a property, where there is one that finds few devices.
+    async fn count_by_index(
+        &self,
+        app: AppId,
+        condition: &Condition,
+        now: DateTime<Utc>,
+        end: Instant,
+    ) -> Result<Option<u64>, StorageError> {
+        let indexed = self.indexed.list(app).await?;
+        let ways = ways(app, condition, &indexed);
+        if ways.is_empty() {
+            return Ok(None);
+        }
+        let few = self.ids.upper_bound(app).await?.0 / NARROW;
         let everything = AudienceRange {
             app,
             buckets: BucketRange::ALL,
             upper_id: DeviceId(u64::MAX),
             after: None,
         };
-        let count = self
-            .collection
-            .count_documents(audience(&everything, condition, now))
-            .hint(Hint::Keys(doc! { "_id": 1 }))
-            .max_time(max_time);
-        Ok(count.await?)
+        for way in ways {
+            let by_index = Hint::Name(way.index);
+            let at_most = self
+                .collection
+                .count_documents(way.at_most)
+                .hint(by_index.clone())
+                .limit(few + 1)
+                .max_time(left(end));
+            // An index that is being built is listed and cannot be used.
+            if !at_most.await.is_ok_and(|at_most| at_most <= few) {
+                continue;
+            }
+            let filter = doc! { "$and": [way.within, audience(&everything, condition, now)] };
+            let count = self.collection.count_documents(filter).hint(by_index);
+            return Ok(Some(count.max_time(left(end)).await?));
+        }
+        Ok(None)
     }
 
     /// Those of the given devices that can be sent to, in storage order; for retries. A device that is
@@ -138,6 +210,12 @@ impl Audiences {
         }
         Ok(targets)
     }
+}
+
+/// How long a query may take. Nothing is no limit to the server.
+fn left(end: Instant) -> Duration {
+    end.saturating_duration_since(Instant::now())
+        .max(Duration::from_millis(1))
 }
 
 /// A position in an audience.
@@ -262,9 +340,13 @@ pub(crate) fn target(document: &RawDocument) -> Result<Target, StorageError> {
 
 #[cfg(test)]
 mod tests {
-    use jraze_domain::device::{ExternalId, Registration, TokenChange};
+    use jraze_domain::audience::Limits;
+    use jraze_domain::device::{
+        ExternalId, PropertyChanges, PropertyKey, PropertyValue, Registration, Scalar, TokenChange,
+    };
     use jraze_domain::dispatch::BucketRange;
     use jraze_runtime::clock::{Clock as _, SystemClock};
+    use serde_json::json;
 
     use super::*;
     use crate::devices::{Change, Devices};
@@ -318,5 +400,59 @@ mod tests {
         let ids: Vec<DeviceId> = (1..=6).map(DeviceId).collect();
         let asked = audiences.targets_by_ids(APP, &ids).await.expect("read");
         assert_eq!(numbers(asked), [1, 4, 6]);
+    }
+
+    #[tokio::test]
+    async fn a_narrow_count_goes_by_the_index_of_its_property_and_a_wide_one_does_not() {
+        let database = TestDatabase::new().await;
+        let now = SystemClock.now();
+        let key = |text: &str| PropertyKey::new(text).expect("a key");
+        let all = (0..1_500).map(|number| {
+            // One is a list, which is no text: the index has it, and the audience has not.
+            let plan = match number {
+                7 => PropertyValue::List(vec![Scalar::Text("p7".into())]),
+                _ => PropertyValue::Text(format!("p{}", number % 100)),
+            };
+            let external_id = ExternalId::new(format!("d{number}")).expect("a name");
+            let token = PushToken::new(format!("t{number}")).expect("a token");
+            let registration = Registration {
+                push_token: TokenChange::Set(token),
+                send_platform: Some(SendPlatform::Fcm),
+                ..Registration::of(external_id)
+            };
+            let properties = [
+                (key("plan"), Some(plan)),
+                (key("n"), Some(PropertyValue::Int(number))),
+            ];
+            Change {
+                properties: PropertyChanges::new(properties).expect("two"),
+                ..Change::register(registration)
+            }
+        });
+        for outcome in Devices::new(&database).import(APP, all.collect(), now).await {
+            outcome.expect("made");
+        }
+        let indexed = IndexedProperties::new(&database);
+        let audiences = Audiences::new(&database);
+        let count = async |tree: serde_json::Value| {
+            let condition = Condition::parse(&tree, Limits::default()).expect("a tree");
+            let end = Instant::now() + Duration::from_secs(10);
+            let by_index = audiences.count_by_index(APP, &condition, now, end);
+            let by_index = by_index.await.expect("answers");
+            let count = audiences.count(APP, &condition, now, Duration::from_secs(10));
+            (by_index, count.await.expect("answers"))
+        };
+        let p7 = json!({"key": "plan", "operator": "str_eq", "value": "p7"});
+        let first_half = json!({"key": "n", "operator": "int_lt", "value": 750});
+        let both = json!({"join_type": "AND", "conditions": [&first_half, &p7]});
+        assert_eq!(count(p7.clone()).await, (None, 14));
+        for property in ["plan", "n"] {
+            assert!(indexed.add(APP, &key(property)).await.expect("built"));
+        }
+        assert_eq!(count(p7).await, (Some(14), 14));
+        assert_eq!(count(both).await, (Some(7), 7), "by the one that finds few");
+        assert_eq!(count(first_half).await, (None, 750), "too many to be worth it");
+        let three = json!({"key": "plan", "operator": "str_in", "value": ["p1", "p2", "p3"]});
+        assert_eq!(count(three).await, (None, 45));
     }
 }

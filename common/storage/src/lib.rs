@@ -50,6 +50,7 @@ pub mod error;
 pub mod fleet;
 mod gather;
 pub mod idempotency;
+pub mod indexed_properties;
 mod indexes;
 pub mod keys;
 pub mod migrations;

@@ -1,6 +1,8 @@
 //! Audiences: the compiled filter selects what the evaluator says, and the stream gives each device of
 //! its range once.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use jraze_domain::audience::{Condition, Limits};
 use jraze_domain::device::{
@@ -9,6 +11,7 @@ use jraze_domain::device::{
 };
 use jraze_domain::dispatch::{BucketRange, partitions};
 use jraze_domain::ids::{AppId, DeviceId};
+use jraze_storage::StorageError;
 use jraze_storage::audience_filter::AudienceRange;
 use jraze_storage::audience_stream::{Audiences, Target};
 use jraze_storage::devices::{Change, Devices, token_hash};
@@ -157,4 +160,25 @@ async fn devices_that_cannot_be_sent_to_are_in_no_audience() {
     );
     assert_eq!(audiences.targets_by_ids(APP, &[]).await.unwrap(), []);
     assert_eq!(audiences.targets_by_ids(AppId(3), &ids).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_count_is_as_many_devices_as_the_stream_gives() {
+    let (_database, devices, audiences) = with_devices(2_000).await;
+    let foreign = change(1, TokenChange::Set(token(1)), SendPlatform::Fcm);
+    devices.change(AppId(2), foreign, now()).await.expect("made");
+    for value in [0, 1_234, 1_999, 2_000] {
+        let tree = json!({"key": "index", "operator": "int_gt", "value": value});
+        let condition = Condition::parse(&tree, Limits::default()).expect("a tree");
+        let counted = audiences.count(APP, &condition, now(), Duration::from_secs(10));
+        let streamed = collect(&audiences, everybody_in(BucketRange::ALL, u64::MAX), &condition).await;
+        assert_eq!(counted.await.expect("answers"), streamed.len() as u64);
+        assert_eq!(streamed.len(), 2_000 - value as usize);
+    }
+    let everybody = Condition::everybody();
+    let late = audiences.count(APP, &everybody, now(), Duration::ZERO).await;
+    assert!(
+        matches!(late, Ok(2_000) | Err(StorageError::TimedOut { .. })),
+        "{late:?}"
+    );
 }

@@ -1,8 +1,13 @@
-//! `jraze apps create | list`: tenants, straight in the database.
+//! `jraze apps create | list | index`: tenants, straight in the database.
 
 use clap::Subcommand;
+use jraze_domain::property::PropertyKey;
 use jraze_runtime::clock::{Clock as _, SystemClock};
-use jraze_storage::{StorageError, Store, apps::Apps};
+use jraze_storage::{
+    StorageError, Store,
+    apps::Apps,
+    indexed_properties::{IndexedProperties, MOST_INDEXED},
+};
 use serde_json::json;
 use toml::Table;
 
@@ -22,6 +27,18 @@ pub(crate) enum AppsCommand {
     },
     /// List the apps
     List,
+    /// Index a property that narrow audiences ask for, so that they are counted without reading everybody;
+    /// every write of a device costs more for it. Eight at most
+    Index {
+        /// The property; without one, the indexed ones are listed
+        property: Option<String>,
+        /// Whose; as in `jraze apps list`
+        #[arg(long, default_value = "default")]
+        app: String,
+        /// Drop its index
+        #[arg(long, requires = "property")]
+        remove: bool,
+    },
 }
 
 fn slug(text: &str) -> Result<String, String> {
@@ -67,6 +84,36 @@ pub(crate) async fn run(command: AppsCommand, sources: &Sources, output: Output)
                 output.event(&json!({
                     "app": app.id.0, "slug": app.slug, "name": app.name, "created_at": millis(app.created_at),
                 }));
+            }
+        }
+        AppsCommand::Index {
+            property,
+            app,
+            remove,
+        } => {
+            let found = apps.find_by_slug(&app).await?;
+            let found =
+                found.ok_or_else(|| anyhow::anyhow!("there is no app {app}: see `jraze apps list`"))?;
+            let indexed = IndexedProperties::new(&store);
+            if let Some(property) = &property {
+                let key = PropertyKey::new(property)?;
+                if remove {
+                    let dropped = indexed.remove(found.id, &key).await?;
+                    anyhow::ensure!(dropped, "{property} has no index");
+                } else {
+                    let added = indexed.add(found.id, &key).await?;
+                    anyhow::ensure!(
+                        added,
+                        "{app} has {MOST_INDEXED} indexed properties already: remove one"
+                    );
+                }
+            }
+            let mut all = indexed.list(found.id).await?;
+            all.sort();
+            let rows: Vec<_> = all.iter().map(|key| vec![key.as_str().to_owned()]).collect();
+            output.table(&["indexed property"], &rows);
+            for key in &all {
+                output.event(&json!({"app": found.id.0, "indexed": key.as_str()}));
             }
         }
     }
