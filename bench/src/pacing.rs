@@ -214,9 +214,7 @@ impl Small {
 
 impl Timeline {
     async fn of(stack: &Roles) -> Result<Self> {
-        let url = format!("{}/load/timeline", stack.sandbox_url);
-        let answer = reqwest::get(url).await?.error_for_status()?;
-        Ok(serde_json::from_str(&answer.text().await?)?)
+        Ok(serde_json::from_value(stack.sandbox().load_timeline().await?)?)
     }
 
     /// The bins that lie wholly between two moments.
@@ -291,7 +289,7 @@ impl Timeline {
             })
             .collect();
         curves.push(Curve {
-            name: "small ones together".to_owned(),
+            name: "small ones".to_owned(),
             per_second: summed(&|title| !large.contains(&title)),
         });
         curves

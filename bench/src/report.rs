@@ -28,6 +28,9 @@ pub(crate) struct Campaign {
     pub(crate) cpu: PerDevice,
 }
 
+/// One figure of a campaign.
+pub(crate) type Figure = fn(&Campaign) -> f64;
+
 impl Campaign {
     pub(crate) fn whole(&self) -> f64 {
         self.devices as f64 / self.wall_seconds
@@ -98,10 +101,9 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let of = |figure: fn(&Campaign) -> f64| Spread::of(self.campaigns.iter().map(figure));
-        let ratio = |rate: fn(&Campaign) -> f64| {
-            Spread::of(self.campaigns.iter().filter_map(|c| Some(rate(c) / c.ceiling?)))
-        };
+        let of = |figure: Figure| Spread::of(self.campaigns.iter().map(figure));
+        let ratio =
+            |rate: Figure| Spread::of(self.campaigns.iter().filter_map(|c| Some(rate(c) / c.ceiling?)));
         let mut rows = vec![
             (
                 "whole campaign, launch to SENT, devices/s".to_owned(),
@@ -241,8 +243,8 @@ fn flatness(sizes: &[&Report], most: &Report) -> String {
         most.devices,
     );
     for report in sizes {
-        let of = |figure: fn(&Campaign) -> f64| Spread::of(report.campaigns.iter().map(figure));
-        let over = |rate: fn(&Campaign) -> f64| match report.campaigns.iter().all(|c| c.ceiling.is_some()) {
+        let of = |figure: Figure| Spread::of(report.campaigns.iter().map(figure));
+        let over = |rate: Figure| match report.campaigns.iter().all(|c| c.ceiling.is_some()) {
             true => optional_ratio(&report.campaigns, rate).shown(2),
             false => String::new(),
         };
@@ -265,12 +267,12 @@ fn flatness(sizes: &[&Report], most: &Report) -> String {
     text
 }
 
-fn optional_ratio(campaigns: &[Campaign], rate: fn(&Campaign) -> f64) -> Spread {
+fn optional_ratio(campaigns: &[Campaign], rate: Figure) -> Spread {
     Spread::of(campaigns.iter().filter_map(|c| Some(rate(c) / c.ceiling?)))
 }
 
 /// The rates of one audience over those of another, round by round.
-fn against(ones: &[Campaign], others: &[Campaign], rate: fn(&Campaign) -> f64) -> Spread {
+fn against(ones: &[Campaign], others: &[Campaign], rate: Figure) -> Spread {
     Spread::of(
         ones.iter()
             .zip(others)

@@ -172,6 +172,19 @@ impl SandboxControl {
         Ok(answer.error_for_status()?.json().await?)
     }
 
+    /// The same over time, with `load_timeline`.
+    ///
+    /// # Errors
+    /// When the sandbox does not answer.
+    pub async fn load_timeline(&self) -> Result<Value> {
+        let answer = self
+            .http
+            .get(format!("{}/load/timeline", self.base))
+            .send()
+            .await?;
+        Ok(answer.error_for_status()?.json().await?)
+    }
+
     /// Counts anew in its `load_only` mode.
     ///
     /// # Errors

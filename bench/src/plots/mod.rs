@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::arithmetic::Spread;
 use crate::pacing_report;
-use crate::report::{Campaign, Report};
+use crate::report::{Campaign, Figure, Report};
 
 use self::svg::{Anchor, Area, COLOURS, INK, Picture, number, round_up};
 
@@ -64,6 +64,11 @@ fn read<T: DeserializeOwned>(file: &Path) -> Result<Option<T>> {
     }
 }
 
+/// The commit without what may be said about it.
+fn short(commit: &str) -> &str {
+    commit.split(' ').next().unwrap_or_default()
+}
+
 fn area(most: f64) -> Area {
     Area {
         left: 80.0,
@@ -77,7 +82,7 @@ fn area(most: f64) -> Area {
 /// How fast campaigns are for their size, as parts of the ceiling.
 fn flatness(sizes: &[Report]) -> String {
     let rounds = sizes.first().map_or(0, |size| size.campaigns.len());
-    let commit = sizes.first().map_or("", |size| size.commit.as_str());
+    let commit = sizes.first().map_or("", |size| short(&size.commit));
     let mut picture = Picture::new(
         WIDTH,
         HEIGHT,
@@ -86,10 +91,10 @@ fn flatness(sizes: &[Report]) -> String {
             "part of what h2load reaches on the same machine; middle and ends of {rounds} rounds, commit {commit}"
         ),
     );
-    let of = |size: &Report, rate: fn(&Campaign) -> f64| {
+    let of = |size: &Report, rate: Figure| {
         Spread::of(size.campaigns.iter().filter_map(|c| Some(rate(c) / c.ceiling?)))
     };
-    let series: [(&str, fn(&Campaign) -> f64, f64); 2] = [
+    let series: [(&str, Figure, f64); 2] = [
         ("whole campaign, launch to SENT", Campaign::whole, 0.5),
         ("dispatch, first send to last", Campaign::dispatch, 0.7),
     ];
@@ -149,22 +154,21 @@ fn flatness(sizes: &[Report]) -> String {
 fn processor(sizes: &[Report]) -> String {
     // Linux counts in hundredths of a second, which is too coarse for less.
     let sizes: Vec<&Report> = sizes.iter().filter(|size| size.devices >= 10_000).collect();
-    let commit = sizes.first().map_or("", |size| size.commit.as_str());
+    let commit = sizes.first().map_or("", |size| short(&size.commit));
     let mut picture = Picture::new(
         WIDTH,
         HEIGHT,
         "Processor time for each device, by role",
         &format!("middle of the rounds; the sandbox is the pretend FCM and APNs, with TLS; commit {commit}"),
     );
-    let roles: [(&str, fn(&Campaign) -> f64); 5] = [
+    let roles: [(&str, Figure); 5] = [
         ("worker", |c| c.cpu.worker_us),
         ("API server", |c| c.cpu.apiserver_us),
         ("result worker", |c| c.cpu.result_worker_us),
         ("mongod", |c| c.cpu.mongod_us.unwrap_or(0.0)),
         ("sandbox", |c| c.cpu.sandbox_us.unwrap_or(0.0)),
     ];
-    let middle =
-        |size: &Report, role: fn(&Campaign) -> f64| Spread::of(size.campaigns.iter().map(role)).middle;
+    let middle = |size: &Report, role: Figure| Spread::of(size.campaigns.iter().map(role)).middle;
     let whole = |size: &&Report| roles.iter().map(|(_, role)| middle(size, *role)).sum::<f64>();
     let (most, step) = round_up(1.06 * sizes.iter().map(whole).fold(0.0, f64::max));
     let area = area(most);
@@ -208,7 +212,9 @@ fn pacing(report: &pacing_report::Report) -> String {
         "Sends in each second, under FCM's quota",
         &format!(
             "one campaign from a ramp of {} s on, then two and small ones; {} refused; commit {}",
-            report.ramp_seconds, report.limited, report.commit
+            report.ramp_seconds,
+            report.limited,
+            short(&report.commit)
         ),
     );
     let seconds = report
@@ -248,8 +254,7 @@ fn pacing(report: &pacing_report::Report) -> String {
         .zip(COLOURS)
         .collect();
     picture.legend((area.left, 74.0), &names);
-    let label = format!("dashed: quota, {} a second", number(quota));
-    picture.text((area.right, 74.0), Anchor::End, &label);
+    picture.text((area.right, 74.0), Anchor::End, "dashed: the quota");
     picture.finish()
 }
 
@@ -280,7 +285,8 @@ fn peers(entry: &Peers) -> String {
         &format!("Devices a second, {} devices", number(entry.devices as f64)),
         &format!(
             "the same machine, database and pretend providers; middle of {} rounds in turn; commit {}",
-            entry.rounds, entry.commit
+            entry.rounds,
+            short(&entry.commit)
         ),
     );
     let most = rows.first().map_or(1.0, |row| row.1);
