@@ -6,6 +6,8 @@
 
 use jraze_storage::{MongoSettings, StorageError, Store, migrations};
 
+const UNUSABLE: &str = "cannot use the database";
+
 /// The database, migrated.
 pub(crate) async fn open(settings: &MongoSettings) -> anyhow::Result<Store> {
     let store = connect(settings).await?;
@@ -13,10 +15,18 @@ pub(crate) async fn open(settings: &MongoSettings) -> anyhow::Result<Store> {
     Ok(store)
 }
 
+/// The same for a role that repeats its writes itself.
+pub(crate) async fn open_to_repeat(settings: &MongoSettings) -> anyhow::Result<Store> {
+    let store = Store::connect_to_repeat(settings).await;
+    let store = store.map_err(|error| in_words(error, settings, UNUSABLE))?;
+    migrate(&store, settings).await?;
+    Ok(store)
+}
+
 /// The database as it is.
 pub(crate) async fn connect(settings: &MongoSettings) -> anyhow::Result<Store> {
     let store = Store::connect(settings).await;
-    store.map_err(|error| in_words(error, settings, "cannot use the database"))
+    store.map_err(|error| in_words(error, settings, UNUSABLE))
 }
 
 /// Brings the database up to this version; the names of what was applied.

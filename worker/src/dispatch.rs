@@ -19,7 +19,6 @@ use jraze_domain::campaign::Ambiguity;
 use jraze_domain::ids::NotificationId;
 use jraze_runtime::job_driver::Jobs;
 use jraze_runtime::lifecycle::Lifecycle;
-use jraze_storage::ObjectId;
 use jraze_storage::dispatch::{Advance, Unit, Window, WindowState, Work};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -164,11 +163,14 @@ impl<W: World> Jobs for Dispatcher<W> {
         let Some(campaign) = self.campaigns.get(unit.notification) else {
             return self.give_back(&unit, Duration::ZERO).await;
         };
-        let unit = Arc::new(unit);
-        match self.work(campaign, unit.clone(), Arc::new(lease)).await {
+        let (unit, lease) = (Arc::new(unit), Arc::new(lease));
+        match self.work(campaign, unit.clone(), lease.clone()).await {
             Ok(Ended::Done) => {
                 fail::fail_point!("unit.before_finish");
-                Ok(self.queue.finish(&unit).await??)
+                Ok(self
+                    .settler
+                    .until_done(&lease, || self.queue.finish(&unit))
+                    .await??)
             }
             Ok(Ended::Early(pause)) => self.give_back(&unit, pause).await,
             Err(StepError::Fenced) => Err(StepError::Fenced),
@@ -257,7 +259,8 @@ impl<W: World> Dispatcher<W> {
             let places = source.next_window(self.shape.window_devices).await?;
             let Some(last) = places.last() else { break };
             let checkpoint = last.storage_id(unit.app);
-            let window = self.claim(unit, sequence, &places, checkpoint).await?;
+            let to = Advance { sequence, checkpoint };
+            let window = self.claim(unit, lease, &places, to).await?;
             let (sender, settler) = (self.sender.clone(), self.settler.clone());
             let (campaign, unit, lease) = (campaign.clone(), unit.clone(), lease.clone());
             in_flight.spawn(async move {
@@ -288,16 +291,16 @@ impl<W: World> Dispatcher<W> {
     async fn claim(
         &self,
         unit: &Unit,
-        sequence: u32,
+        lease: &KeptLease,
         places: &[Place],
-        checkpoint: ObjectId,
+        to: Advance,
     ) -> Result<Window, StepError> {
-        let devices = places.iter().map(Place::claimed).collect();
-        let window = self.queue.insert(unit, sequence, devices).await??;
+        let devices = || places.iter().map(Place::claimed).collect();
+        let insert = || self.queue.insert(unit, to.sequence, devices());
+        let window = self.settler.until_done(lease, insert).await??;
         fail::fail_point!("window.after_insert");
-        self.queue
-            .advance(unit, Advance { sequence, checkpoint })
-            .await??;
+        let advance = || self.queue.advance(unit, to);
+        self.settler.until_done(lease, advance).await??;
         fail::fail_point!("window.after_claim");
         Ok(window)
     }

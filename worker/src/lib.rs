@@ -146,12 +146,7 @@ pub async fn run_in<W: World>(
         fcm_ramp: settings.fcm_ramp.get(),
         fcm_quota_per_minute: (settings.fcm_quota_per_minute > 0).then_some(settings.fcm_quota_per_minute),
     };
-    let sender = sender::Sender::new(
-        providers.clone(),
-        clock.clone(),
-        pacing,
-        lifecycle.clone(),
-    );
+    let sender = sender::Sender::new(providers.clone(), clock.clone(), pacing, lifecycle.clone());
     let membership = fleet::Membership {
         owner: owner.clone(),
         quotas: sender.quotas(),

@@ -190,7 +190,8 @@ impl<W: World> Sender<W> {
         }
         fail::fail_point!("send.after_all");
         let each = answers.into_iter();
-        each.map(|answer| answer.expect("each place was taken by one line")).collect()
+        each.map(|answer| answer.expect("each place was taken by one line"))
+            .collect()
     }
 
     async fn send(&self, campaign: &Campaign<W>, place: &Place, lease: &KeptLease) -> Answer {

@@ -173,7 +173,11 @@ impl<W: World> Settler<W> {
     }
 
     /// Repeats a call to the database while it is only away. Every call that comes here may be made twice.
-    async fn until_done<T, F>(&self, lease: &KeptLease, call: impl Fn() -> F) -> Result<T, StepError>
+    pub(crate) async fn until_done<T, F>(
+        &self,
+        lease: &KeptLease,
+        call: impl Fn() -> F,
+    ) -> Result<T, StepError>
     where
         F: Future<Output = Result<T, StorageError>>,
     {

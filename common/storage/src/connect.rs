@@ -60,6 +60,20 @@ impl Store {
     /// [`StorageError::Unsuitable`] for a connection string that cannot be read or a server that is
     /// no replica set, [`StorageError::Unavailable`] when there is no answer.
     pub async fn connect(settings: &MongoSettings) -> Result<Self, StorageError> {
+        Self::open(settings, None).await
+    }
+
+    /// The same for a process that repeats its writes itself when an answer was lost, because taking each
+    /// of them twice is taking it once. MongoDB then need not remember every write for the driver's sake
+    /// (in `config.transactions`), which costs it about as much as the write.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_to_repeat(settings: &MongoSettings) -> Result<Self, StorageError> {
+        Self::open(settings, Some(false)).await
+    }
+
+    async fn open(settings: &MongoSettings, retry_writes: Option<bool>) -> Result<Self, StorageError> {
         let mut options = ClientOptions::parse(settings.uri.expose())
             .await
             .map_err(|error| {
@@ -75,6 +89,7 @@ impl Store {
         options.max_connecting = Some(8);
         options.server_selection_timeout = Some(settings.server_selection_timeout.into());
         options.write_concern = Some(WriteConcern::majority());
+        options.retry_writes = retry_writes.or(options.retry_writes);
         let client = Client::with_options(options).map_err(|error| StorageError::Unsuitable {
             reason: format!("mongodb.uri cannot be used: {error}"),
         })?;

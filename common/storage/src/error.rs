@@ -129,6 +129,13 @@ impl From<Error> for StorageError {
                     source,
                 }
             }
+            // Written, but not yet where a failover cannot take it back.
+            ErrorKind::Write(WriteFailure::WriteConcernError(ref error)) if NOT_NOW.contains(&error.code) => {
+                Self::Unavailable {
+                    retryable: true,
+                    source,
+                }
+            }
             ErrorKind::Io(_)
             | ErrorKind::ConnectionPoolCleared { .. }
             | ErrorKind::ServerSelection { .. }

@@ -94,7 +94,7 @@ pub(super) async fn first_start(store: &Store, output: Output) -> anyhow::Result
 
 pub(crate) async fn worker(sources: &Sources) -> anyhow::Result<Done> {
     let settings = sources.start(Table::new(), Table::new())?;
-    let store = database::open(&settings.mongodb).await?;
+    let store = database::open_to_repeat(&settings.mongodb).await?;
     let lifecycle = Lifecycle::new();
     let role = wiring::worker(
         settings.worker,

@@ -92,13 +92,16 @@ impl Both {
                 delivery: Delivery::InFlight,
             })
             .collect();
-        let inserted = self
-            .windows
-            .insert(&unit, sequence, devices.clone())
-            .await
-            .expect("answers");
-        let window = Window::claimed(&unit, sequence, devices);
+        // Each step is taken again now and then, as after an answer that was lost.
+        let mut again = || self.rng.random_bool(0.2);
+        let (insert_again, advance_again) = (again(), again());
+        let window = Window::claimed(&unit, sequence, devices.clone());
+        let insert = async || self.windows.insert(&unit, sequence, devices.clone()).await;
+        let inserted = insert().await.expect("answers");
         assert_eq!(inserted, self.memory.insert(&unit, window), "insert of {unit:?}");
+        if insert_again {
+            assert_eq!(insert().await.expect("answers"), inserted, "insert again");
+        }
         if self.rng.random_bool(0.2) {
             return; // It died in between.
         }
@@ -106,6 +109,11 @@ impl Both {
         let to = Advance { sequence, checkpoint };
         let advanced = self.units.advance(&unit, to).await.expect("answers");
         assert_eq!(advanced, self.memory.advance(&unit, to), "advance of {unit:?}");
+        if advance_again {
+            let again = self.units.advance(&unit, to).await.expect("answers");
+            assert_eq!(again, advanced, "advance again");
+            assert_eq!(self.memory.advance(&unit, to), advanced, "advance again");
+        }
         if let (Ok(window), Ok(())) = (inserted, advanced) {
             self.claimed.push(window);
             self.held[index].next_sequence += 1;

@@ -121,11 +121,12 @@ impl Memory {
 
     pub(crate) fn advance(&mut self, unit: &Unit, to: Advance) -> Result<(), Fenced> {
         let row = self.held(unit)?;
-        if row.unit.next_sequence != to.sequence {
+        let at = (row.unit.next_sequence, row.unit.checkpoint);
+        let after = (to.sequence + 1, Some(to.checkpoint));
+        if at.0 != to.sequence && at != after {
             return Err(Fenced);
         }
-        row.unit.next_sequence += 1;
-        row.unit.checkpoint = Some(to.checkpoint);
+        (row.unit.next_sequence, row.unit.checkpoint) = after;
         Ok(())
     }
 
@@ -166,6 +167,8 @@ impl Memory {
         };
         match self.windows.get_mut(&window.id) {
             Some(there) if there.window.epoch < unit.epoch => *there = row,
+            Some(there) if there.window.epoch == unit.epoch && there.window.state == WindowState::Claimed => {
+            }
             Some(_) => return Err(Fenced),
             None => {
                 self.windows.insert(window.id.clone(), row);

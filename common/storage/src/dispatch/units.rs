@@ -305,17 +305,17 @@ impl Units {
         self.fenced(self.collection.update_one(held(unit), until).await?.matched_count)
     }
 
-    /// Makes the window that was just inserted a claim: rule 2 of this module.
+    /// Makes the window that was just inserted a claim: rule 2 of this module. Taking the step again after
+    /// an answer was lost is taking it once.
     ///
     /// # Errors
     /// As [`Self::extend`].
     pub async fn advance(&self, unit: &Unit, to: Advance) -> Result<Result<(), Fenced>, StorageError> {
+        let sequence = i32::try_from(to.sequence).unwrap_or(i32::MAX);
+        let after = doc! { "next_sequence": sequence.saturating_add(1), "checkpoint": to.checkpoint };
         let mut filter = held(unit);
-        filter.insert("next_sequence", i32::try_from(to.sequence).unwrap_or(i32::MAX));
-        let update = doc! {
-            "$set": { "checkpoint": to.checkpoint },
-            "$inc": { "next_sequence": 1 },
-        };
+        filter.insert("$or", vec![doc! { "next_sequence": sequence }, after.clone()]);
+        let update = doc! { "$set": after };
         self.fenced(self.collection.update_one(filter, update).await?.matched_count)
     }
 

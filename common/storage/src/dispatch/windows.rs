@@ -186,7 +186,16 @@ impl Windows {
         let older = doc! { "_id": window.id.as_str(), "epoch": { "$lt": unit.epoch } };
         match self.collection.replace_one(older, document).upsert(true).await {
             Ok(_) => Ok(Ok(window)),
-            Err(error) if is_duplicate_key(&error) => Ok(Err(Fenced)),
+            // Ours, when an earlier answer was lost; or that of a later holder.
+            Err(error) if is_duplicate_key(&error) => {
+                let ours = doc! {
+                    "_id": window.id.as_str(),
+                    "epoch": unit.epoch,
+                    "state": WindowState::Claimed.name(),
+                };
+                let found = self.collection.find_one(ours).await?;
+                Ok(found.map(|_| window).ok_or(Fenced))
+            }
             Err(error) => Err(error.into()),
         }
     }
