@@ -297,8 +297,8 @@ fn trees() -> Result<Vec<(&'static str, Condition)>> {
             group(
                 "OR",
                 vec![
-                    test("tags", "str_exists", json!("t7")),
-                    test("tags", "str_exists", json!("t8")),
+                    test("tags", "str_exists", json!("t07")),
+                    test("tags", "str_exists", json!("t08")),
                 ],
             ),
         ),
