@@ -191,6 +191,7 @@ fn assemble(
         notifications: repository.clone(),
         units,
         ids: devices.ids().clone(),
+        audiences: Audiences::new(&store),
         clock: Arc::clone(&clock),
         random: Arc::clone(&random),
         launched,

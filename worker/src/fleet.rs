@@ -307,6 +307,7 @@ mod tests {
             assert!(sum <= 1.0 + 3.0 * LITTLE, "{sum} at {tick}");
             full += u32::from(sum > 0.99);
         }
-        assert!(full > 450, "and it is used: {full} of 1000");
+        // Whoever comes takes little for seven seconds, and six of them come in these hundred.
+        assert!(full > 425, "and it is used: {full} of 1000");
     }
 }

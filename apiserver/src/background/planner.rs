@@ -15,12 +15,13 @@ use jraze_domain::{
     campaign::{Audience, Notification, Plan},
     dispatch::{
         BucketRange,
-        plan::{DEVICES_PER_PARTITION, partitions},
+        plan::{partitions, partitions_for},
     },
 };
 use jraze_runtime::{backoff::Backoff, clock::Clock, lifecycle::Lifecycle};
 use jraze_storage::{
     StorageError,
+    audience_stream::Audiences,
     counters::IdAllocator,
     dispatch::Units,
     notifications::{Claimed, Notifications},
@@ -35,6 +36,7 @@ pub(crate) struct Planner {
     pub(crate) notifications: Notifications,
     pub(crate) units: Units,
     pub(crate) ids: IdAllocator,
+    pub(crate) audiences: Audiences,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<Random>,
     /// Somebody launched something here.
@@ -45,6 +47,9 @@ pub(crate) struct Planner {
 
 /// Waits after a failure, so that a database that is away is not hammered.
 const AFTER_FAILURE: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+
+/// The longest that each part of an estimate may take.
+const ESTIMATED_WITHIN: Duration = Duration::from_secs(2);
 
 impl Planner {
     /// Plans what is due until the soft stop.
@@ -132,10 +137,22 @@ impl Planner {
         now: DateTime<Utc>,
     ) -> Result<Plan, StorageError> {
         let upper = self.ids.upper_bound(notification.app).await?.0;
-        let partitions = match notification.draft.audience {
+        let partitions = match &notification.draft.audience {
             // No partitions: the result worker finds nothing open and closes it.
             Audience::Nobody => 0,
-            Audience::All | Audience::Matching { .. } => partitions(upper, DEVICES_PER_PARTITION).len(),
+            Audience::All => partitions_for(upper, upper).len(),
+            Audience::Matching { condition, .. } => {
+                let estimate =
+                    self.audiences
+                        .estimate(notification.app, condition, now, upper, ESTIMATED_WITHIN);
+                let matching = match estimate.await {
+                    Ok(matching) => matching,
+                    // As many partitions as for everybody do the work as well, only in more steps.
+                    Err(StorageError::TimedOut { .. }) => upper,
+                    Err(error) => return Err(error),
+                };
+                partitions_for(matching, upper).len()
+            }
         };
         Ok(Plan {
             audience_upper_id: upper,
@@ -160,7 +177,7 @@ mod tests {
     #[test]
     fn the_partitions_of_a_plan_follow_from_the_plan_alone() {
         for devices in [0, 1, 3_999, 4_001, 100_000, 1_000_000, 90_000_000] {
-            let fresh = partitions(devices, DEVICES_PER_PARTITION);
+            let fresh = partitions_for(devices, devices);
             let plan = Plan {
                 audience_upper_id: devices,
                 evaluated_at: DateTime::UNIX_EPOCH,

@@ -130,17 +130,26 @@ impl Audiences {
                 upper_id: DeviceId(u64::MAX),
                 after: None,
             };
-            let filter = audience(&range, condition, now);
-            async move {
-                self.collection
-                    .count_documents(filter)
-                    .hint(Hint::Keys(doc! { "_id": 1 }))
-                    .max_time(left(end))
-                    .await
-            }
+            async move { self.count_range(range, condition, now, left(end)).await }
         });
         let counts = stream::iter(counts).buffer_unordered(COUNTED_AT_ONCE);
-        Ok(counts.try_fold(0, async |sum, count| Ok(sum + count)).await?)
+        counts.try_fold(0, async |sum, count| Ok(sum + count)).await
+    }
+
+    /// How many devices there are in the range that meet the condition.
+    pub(crate) async fn count_range(
+        &self,
+        range: AudienceRange,
+        condition: &Condition,
+        now: DateTime<Utc>,
+        max_time: Duration,
+    ) -> Result<u64, StorageError> {
+        let count = self
+            .collection
+            .count_documents(audience(&range, condition, now))
+            .hint(Hint::Keys(doc! { "_id": 1 }))
+            .max_time(max_time);
+        Ok(count.await?)
     }
 
     /// The same by the index of a property, where there is one that finds few devices.

@@ -38,6 +38,7 @@
 //! reason and a migration; tests over [`test_util::TestDatabase`](crate::test_util); a row above.
 
 pub mod apps;
+mod audience_estimate;
 pub mod audience_filter;
 pub mod audience_stream;
 pub mod connect;

@@ -182,3 +182,18 @@ async fn a_count_is_as_many_devices_as_the_stream_gives() {
         "{late:?}"
     );
 }
+
+#[tokio::test]
+async fn an_estimate_is_exact_for_few_devices_and_near_for_more_than_are_looked_at() {
+    let (_database, _devices, audiences) = with_devices(3_000).await;
+    let tree = json!({"key": "index", "operator": "int_lte", "value": 1_000});
+    let condition = Condition::parse(&tree, Limits::default()).expect("a tree");
+    let estimate = async |devices| {
+        let estimate = audiences.estimate(APP, &condition, now(), devices, Duration::from_secs(10));
+        estimate.await.expect("answers")
+    };
+    assert_eq!(estimate(3_000).await, 1_000);
+    // As if the app had seven times as many as are looked at: a seventh of the buckets.
+    let seventh = estimate(140_000).await;
+    assert!((700..=1_300).contains(&seventh), "{seventh}");
+}

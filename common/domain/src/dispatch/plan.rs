@@ -11,6 +11,9 @@ use crate::device::BUCKETS;
 /// seen, large enough that leases and cursors do not matter (see `docs/src/architecture.md`).
 pub const DEVICES_PER_PARTITION: u64 = 4_000;
 
+/// Devices that one partition may have to read to find those that it sends to: a tenth of a second.
+pub const DEVICES_READ_PER_PARTITION: u64 = 100_000;
+
 /// A range of buckets, both ends included; buckets count from 1 to [`BUCKETS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BucketRange {
@@ -26,6 +29,14 @@ impl BucketRange {
         first: 1,
         last: BUCKETS,
     };
+}
+
+/// The partitions of a campaign to about `matching` of an app's `devices`. How many there are is a matter of
+/// pace only, so a wrong estimate does no harm.
+pub fn partitions_for(matching: u64, devices: u64) -> Vec<BucketRange> {
+    let to_send = matching.min(devices).div_ceil(DEVICES_PER_PARTITION);
+    let to_read = devices.div_ceil(DEVICES_READ_PER_PARTITION);
+    partitions(to_send.max(to_read), 1)
 }
 
 /// Ranges that together cover every bucket once, as many as `devices` make worth while: at least one,
@@ -57,6 +68,20 @@ mod tests {
             }
             assert!(plan.iter().all(|range| range.first <= range.last));
         }
+    }
+
+    #[test]
+    fn a_few_of_many_devices_are_few_partitions_none_of_which_reads_for_long() {
+        assert_eq!(partitions_for(50, 1_000_000).len(), 10);
+        assert_eq!(partitions_for(1_000_000, 1_000_000).len(), 250);
+        assert_eq!(partitions_for(500_000, 1_000_000).len(), 125);
+        assert_eq!(
+            partitions_for(9_000_000, 1_000_000).len(),
+            250,
+            "an estimate may be too high"
+        );
+        assert_eq!(partitions_for(0, 0).len(), 1);
+        assert_eq!(partitions_for(0, 100_000_000).len(), 1_000);
     }
 
     #[test]
