@@ -71,6 +71,10 @@ async fn a_timeline_tells_campaigns_apart_when_asked_for() {
     let titles = timeline["titles"].as_object().expect("titles");
     assert_eq!(titles.len(), 1, "{timeline}");
     let row = titles.values().next().expect("one");
-    assert_eq!((sum(&row["accepted"]), sum(&row["limited"])), (1, 1), "{timeline}");
+    assert_eq!(
+        (sum(&row["accepted"]), sum(&row["limited"])),
+        (1, 1),
+        "{timeline}"
+    );
     assert_eq!(timeline["bin_ms"], 100);
 }

@@ -161,7 +161,10 @@ mod tests {
             let most = quota as usize + (quota as usize / 600).max(1);
             // The end cuts off a wait.
             let cut_off = (quota / 6_000) as usize;
-            assert!((quota as usize - cut_off..=most).contains(&left), "{quota}: {left}");
+            assert!(
+                (quota as usize - cut_off..=most).contains(&left),
+                "{quota}: {left}"
+            );
         }
     }
 
