@@ -66,6 +66,7 @@ pub(crate) struct Sender<W: World> {
     gates: Arc<Gates>,
     clock: Arc<dyn Clock>,
     /// How many sends of a window are begun and not ended: some for each place in a lane, and no more,
+    /// How many sends of a window are begun and not ended: some for each place in a lane, and no more,
     /// because those that only wait cost memory that is not in the processor's cache.
     at_once: usize,
     /// The soft stop: what has not left by then is for another worker.
@@ -108,7 +109,7 @@ impl<W: World> Sender<W> {
             providers,
             gates: Arc::default(),
             clock,
-            at_once: (pacing.max_in_flight / 4).max(16),
+            at_once: (pacing.max_in_flight / 2).max(16),
             lifecycle,
             lanes,
         }

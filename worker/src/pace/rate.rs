@@ -22,9 +22,9 @@ use tokio::time::Instant;
 
 /// The bucket holds what comes in this many seconds.
 const BURST_SECONDS: f64 = 0.1;
-/// Requests leave in bunches of what comes in so long: a hundred of FCM's quota. Each by itself would be a
+/// Requests leave in bunches of what comes in so long: two hundred of FCM's quota. Each by itself would be a
 /// timer, a wake-up and a packet of its own, for an evenness that the way to the provider does not keep.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(20);
 /// Part of the full rate that comes back in a second after a halving: 10 % in 10 s.
 const RECOVERY_PER_SECOND: f64 = 0.01;
 /// However often it is halved, this part of the full rate is left.
@@ -160,7 +160,7 @@ mod tests {
             let left = leave(&mut rate, start, 60 * SECOND);
             let most = quota as usize + (quota as usize / 600).max(1);
             // The end cuts off a wait.
-            let cut_off = (quota / 6_000) as usize;
+            let cut_off = (quota / 3_000) as usize;
             assert!(
                 (quota as usize - cut_off..=most).contains(&left),
                 "{quota}: {left}"
