@@ -184,8 +184,8 @@ mod tests {
         let group = |join: &str, nodes: [&Value; 2]| json!({"join_type": join, "conditions": nodes});
         let of_plan = doc! { "app_id": 1, "device_properties.plan": { "$eq": "gold" } };
         let of_age = doc! { "app_id": 1, "device_properties.age": { "$gt": 30_i64 } };
-        assert_eq!(found(plan.clone()), [of_plan.clone()]);
-        assert_eq!(found(group("AND", [&plan, &city])), [of_plan.clone()]);
+        assert_eq!(found(plan.clone()), std::slice::from_ref(&of_plan));
+        assert_eq!(found(group("AND", [&plan, &city])), std::slice::from_ref(&of_plan));
         assert_eq!(found(group("AND", [&plan, &age])), [of_plan, of_age]);
         for none in [
             city.clone(),
