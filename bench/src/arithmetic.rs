@@ -11,13 +11,14 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of no figure at all it is three times nothing (`NaN`).
+    /// The middle of an even number of figures is halfway between the two in the middle. Of no figure at
+    /// all it is three times nothing (`NaN`).
     pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Self {
         let sorted = sorted(figures);
         let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
         Self {
             least: at(0),
-            middle: at(sorted.len() / 2),
+            middle: f64::midpoint(at(sorted.len().saturating_sub(1) / 2), at(sorted.len() / 2)),
             most: at(sorted.len().saturating_sub(1)),
         }
     }

@@ -308,7 +308,7 @@ mod tests {
         // 1000 over 500, and 250 over 250.
         assert_eq!(
             against(&large, &small, Campaign::whole).shown(1),
-            "2.0 (1.0 to 2.0)"
+            "1.5 (1.0 to 2.0)"
         );
     }
 

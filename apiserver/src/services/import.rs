@@ -26,6 +26,8 @@ use super::ServiceError;
 
 /// Batches written at the same time.
 const IN_FLIGHT: usize = 4;
+/// Bytes of lines after which a batch is written although it could take more devices.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Problems that are kept; all are counted.
 const KEPT_PROBLEMS: usize = 1_000;
 
@@ -103,6 +105,8 @@ struct Flight {
 /// A batch that is being filled.
 #[derive(Default)]
 struct Filling {
+    /// Of the lines, as they came.
+    bytes: usize,
     lines: Vec<u64>,
     changes: Vec<Change>,
     claims: HashSet<u64>,
@@ -138,10 +142,13 @@ impl Import {
                 }
                 run.report.received += 1;
                 match parse(&line) {
-                    Ok(change) => filling.push(number, change),
+                    Ok(change) => {
+                        filling.bytes += line.len();
+                        filling.push(number, change);
+                    }
                     Err(problem) => run.report.note(number, problem),
                 }
-                if filling.changes.len() == MAX_IMPORT_BATCH {
+                if filling.changes.len() == MAX_IMPORT_BATCH || filling.bytes >= BATCH_BYTES {
                     run.write(std::mem::take(&mut filling)).await?;
                 }
             }

@@ -28,6 +28,8 @@ impl Raw {
         let uri = std::env::var(MONGODB_URI)?;
         let mut options = ClientOptions::parse(uri).await?;
         options.max_pool_size = Some(128);
+        // Neither do the writes of devices by jraze ask to be remembered.
+        options.retry_writes = Some(false);
         options.write_concern = Some(WriteConcern::majority());
         let client = Client::with_options(options)?;
         let raw = Self {
@@ -81,7 +83,7 @@ impl Raw {
     /// The documents of the devices that were registered after the one of that number, and the last number.
     pub(super) async fn documents(&self, after: i64) -> Result<(Vec<RawDocumentBuf>, i64)> {
         let newer = doc! { "id": { "$gt": after } };
-        // In the order in which they were registered, as they were written.
+        // In the order in which they were registered.
         let mut cursor = self
             .devices::<RawDocumentBuf>()
             .find(newer)
@@ -97,14 +99,16 @@ impl Raw {
         Ok((found.into_iter().map(|(_, document)| document).collect(), last))
     }
 
-    /// Inserts them a thousand at a time; gives how many in a second.
+    /// Inserts them a thousand at a time, with nothing else done about them; gives how many in a second.
     pub(super) async fn insert(&self, documents: Vec<RawDocumentBuf>) -> Result<f64> {
         let count = documents.len();
         ensure!(count > 0, "nothing to insert");
         let mut lists: Vec<Vec<Vec<RawDocumentBuf>>> = vec![Vec::new(); IN_FLIGHT];
         let mut documents = documents.into_iter();
         for turn in (0..IN_FLIGHT).cycle() {
-            let batch: Vec<_> = documents.by_ref().take(BATCH).collect();
+            let mut batch: Vec<_> = documents.by_ref().take(BATCH).collect();
+            // As jraze sends them: in the order in which they will lie.
+            batch.sort_by_cached_key(|device| device.get_object_id("_id").ok());
             if batch.is_empty() {
                 break;
             }

@@ -1,7 +1,7 @@
 //! Properties that an operator declared to be asked for often: each has an index, for its app alone.
 //!
 //! Properties have no index by default, because each costs every write (about 13 us of the server for each
-//! device) and 60 MB for each million devices. What it brings is a count of a narrow audience in a tenth of
+//! device) and 60 MB for each million devices. What it brings is a count of a narrow audience in a quarter of
 //! the time, and only of a narrow one: a device that is found by an index costs six times what one costs that
 //! is passed by. So a count first asks the index how many there are, which costs next to nothing because
 //! it stops at [`NARROW`], and reads everybody where there are more.
@@ -41,7 +41,7 @@ impl IndexedProperties {
         }
     }
 
-    /// Builds the index of a property, which takes about a second for each hundred thousand devices and keeps
+    /// Builds the index of a property, which takes some seconds for each million devices and keeps
     /// no writer out; returns when it is there. One that is there stays. `false` when the app has
     /// [`MOST_INDEXED`] others.
     ///
@@ -185,7 +185,10 @@ mod tests {
         let of_plan = doc! { "app_id": 1, "device_properties.plan": { "$eq": "gold" } };
         let of_age = doc! { "app_id": 1, "device_properties.age": { "$gt": 30_i64 } };
         assert_eq!(found(plan.clone()), std::slice::from_ref(&of_plan));
-        assert_eq!(found(group("AND", [&plan, &city])), std::slice::from_ref(&of_plan));
+        assert_eq!(
+            found(group("AND", [&plan, &city])),
+            std::slice::from_ref(&of_plan)
+        );
         assert_eq!(found(group("AND", [&plan, &age])), [of_plan, of_age]);
         for none in [
             city.clone(),

@@ -40,7 +40,8 @@ impl Devices {
             return gather.ask(wish).await?;
         }
         let (alone, answer) = Waiting::of(wish);
-        work(self.writer.clone(), self.catalogue.clone(), vec![alone]).await;
+        // A task of its own: a caller that gives up must not leave half of it.
+        tokio::spawn(work(self.writer.clone(), self.catalogue.clone(), vec![alone]));
         answer.await.map_err(|_| StorageError::Stopped)?
     }
 }

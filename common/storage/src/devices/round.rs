@@ -72,7 +72,7 @@ impl<'a> Round<'a> {
     }
 
     pub(super) async fn run(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Step>, StorageError> {
-        if !self.approach.expects_new {
+        if !self.approach.expects_new || wanted.iter().any(Wanted::claims_untold) {
             return self.look_first(wanted).await;
         }
         let registrations = |wanted: &Wanted<'_>| wanted.change.registration.is_some();

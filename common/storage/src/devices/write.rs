@@ -152,6 +152,13 @@ impl Wanted<'_> {
     pub(super) fn claim(&self) -> Option<(&PushToken, &TokenHash)> {
         Some((registered_token(self.change)?, self.token.as_ref()?))
     }
+
+    /// Whether it takes a token to another provider without telling which: only a look at the device says
+    /// what it claims, so lines that speak of that token cannot be kept apart beforehand.
+    pub(super) fn claims_untold(&self) -> bool {
+        let told = self.change.registration.as_ref();
+        told.is_some_and(|told| matches!(told.push_token, TokenChange::Keep) && told.send_platform.is_some())
+    }
 }
 
 fn registered_token(change: &Change) -> Option<&PushToken> {
