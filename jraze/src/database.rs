@@ -17,10 +17,10 @@ pub(crate) async fn open(settings: &MongoSettings) -> anyhow::Result<Store> {
 
 /// The same for a role that repeats its writes itself.
 pub(crate) async fn open_to_repeat(settings: &MongoSettings) -> anyhow::Result<Store> {
+    // A migration is not one of its writes.
+    open(settings).await?.close().await;
     let store = Store::connect_to_repeat(settings).await;
-    let store = store.map_err(|error| in_words(error, settings, UNUSABLE))?;
-    migrate(&store, settings).await?;
-    Ok(store)
+    store.map_err(|error| in_words(error, settings, UNUSABLE))
 }
 
 /// The database as it is.

@@ -297,10 +297,10 @@ impl<W: World> Dispatcher<W> {
     ) -> Result<Window, StepError> {
         let devices = || places.iter().map(Place::claimed).collect();
         let insert = || self.queue.insert(unit, to.sequence, devices());
-        let window = self.settler.until_done(lease, insert).await??;
+        let window = self.settler.until_stopped(lease, insert).await??;
         fail::fail_point!("window.after_insert");
         let advance = || self.queue.advance(unit, to);
-        self.settler.until_done(lease, advance).await??;
+        self.settler.until_stopped(lease, advance).await??;
         fail::fail_point!("window.after_claim");
         Ok(window)
     }

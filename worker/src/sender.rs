@@ -66,7 +66,6 @@ pub(crate) struct Sender<W: World> {
     gates: Arc<Gates>,
     clock: Arc<dyn Clock>,
     /// How many sends of a window are begun and not ended: some for each place in a lane, and no more,
-    /// How many sends of a window are begun and not ended: some for each place in a lane, and no more,
     /// because those that only wait cost memory that is not in the processor's cache.
     at_once: usize,
     /// The soft stop: what has not left by then is for another worker.

@@ -23,6 +23,7 @@ use jraze_storage::StorageError;
 use jraze_storage::dispatch::{Unit, Window};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
+use tokio_util::sync::CancellationToken;
 
 use crate::campaigns::Campaign;
 use crate::error::StepError;
@@ -167,15 +168,42 @@ impl<W: World> Settler<W> {
                     after
                 }
             };
-            self.rest(failures, wait, lease).await?;
+            self.rest(failures, wait, lease, self.lifecycle.aborting())
+                .await?;
         }
         Ok(())
     }
 
-    /// Repeats a call to the database while it is only away. Every call that comes here may be made twice.
+    /// Repeats a call to the database while it is only away, until the lease is lost or the process has to
+    /// end. It is for what is known of sends: the soft stop waits for that. Every call that comes here may be
+    /// made twice.
     pub(crate) async fn until_done<T, F>(
         &self,
         lease: &KeptLease,
+        call: impl Fn() -> F,
+    ) -> Result<T, StepError>
+    where
+        F: Future<Output = Result<T, StorageError>>,
+    {
+        self.repeat(lease, self.lifecycle.aborting(), call).await
+    }
+
+    /// The same until the soft stop: for a claim, which another worker makes as well.
+    pub(crate) async fn until_stopped<T, F>(
+        &self,
+        lease: &KeptLease,
+        call: impl Fn() -> F,
+    ) -> Result<T, StepError>
+    where
+        F: Future<Output = Result<T, StorageError>>,
+    {
+        self.repeat(lease, self.lifecycle.stopping(), call).await
+    }
+
+    async fn repeat<T, F>(
+        &self,
+        lease: &KeptLease,
+        end: &CancellationToken,
         call: impl Fn() -> F,
     ) -> Result<T, StepError>
     where
@@ -187,7 +215,7 @@ impl<W: World> Settler<W> {
                 Ok(done) => return Ok(done),
                 Err(error) if error.is_retryable() => {
                     tracing::warn!(%error, "the database is away, trying again");
-                    self.rest(failures, None, lease).await?;
+                    self.rest(failures, None, lease, end).await?;
                     failures += 1;
                 }
                 Err(error) => return Err(error.into()),
@@ -196,14 +224,20 @@ impl<W: World> Settler<W> {
     }
 
     /// Waits before another try, unless there must be none.
-    async fn rest(&self, failures: u32, wait: Option<Duration>, lease: &KeptLease) -> Result<(), StepError> {
+    async fn rest(
+        &self,
+        failures: u32,
+        wait: Option<Duration>,
+        lease: &KeptLease,
+        end: &CancellationToken,
+    ) -> Result<(), StepError> {
         let wait = wait.unwrap_or_else(|| self.chance.with(|rng| AGAIN.delay(failures, rng)));
         tokio::select! {
             // In this order, so that a simulated run can be repeated.
             biased;
             () = lease.lost().cancelled() => Err(StepError::Fenced),
             // The next holder goes on from the record.
-            () = self.lifecycle.stopping().cancelled() => Err(StepError::Stopping),
+            () = end.cancelled() => Err(StepError::Stopping),
             () = tokio::time::sleep(wait) => Ok(()),
         }
     }

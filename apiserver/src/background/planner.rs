@@ -49,7 +49,7 @@ pub(crate) struct Planner {
 const AFTER_FAILURE: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 
 /// The longest that each part of an estimate may take.
-const ESTIMATED_WITHIN: Duration = Duration::from_secs(2);
+const ESTIMATED_WITHIN: Duration = Duration::from_millis(500);
 
 impl Planner {
     /// Plans what is due until the soft stop.
@@ -147,9 +147,12 @@ impl Planner {
                         .estimate(notification.app, condition, now, upper, ESTIMATED_WITHIN);
                 let matching = match estimate.await {
                     Ok(matching) => matching,
+                    Err(error) if error.is_retryable() => return Err(error),
                     // As many partitions as for everybody do the work as well, only in more steps.
-                    Err(StorageError::TimedOut { .. }) => upper,
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        tracing::info!(error = chain(&error), "planned without an estimate");
+                        upper
+                    }
                 };
                 partitions_for(matching, upper).len()
             }

@@ -2,7 +2,8 @@
 //!
 //! A planner wants to know whether a condition leaves fifty devices of a million, or half of them, and has
 //! no time to count. A device's bucket is a mix of its id, so some buckets are like all others; they are
-//! taken from ten places, so that a condition on the bucket itself does not mislead altogether.
+//! taken from ten places, and from another part of each, so that a condition on the bucket itself does not
+//! mislead altogether.
 
 use std::time::Duration;
 
@@ -42,11 +43,12 @@ impl Audiences {
         let wanted = LOOKED_AT * u64::from(place) / devices.max(1);
         let width = u16::try_from(wanted).map_or(place, |wanted| wanted.clamp(1, place));
         let counts = (0..PLACES).map(|number| {
+            let before = number * place + number * (place - width) / (PLACES - 1);
             let range = AudienceRange {
                 app,
                 buckets: BucketRange {
-                    first: number * place + 1,
-                    last: number * place + width,
+                    first: before + 1,
+                    last: before + width,
                 },
                 upper_id: DeviceId(u64::MAX),
                 after: None,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jraze_runtime::config::{HumanDuration, Secret};
 use mongodb::bson::{Document, doc};
-use mongodb::options::{ClientOptions, WriteConcern};
+use mongodb::options::{ClientOptions, ReadPreference, WriteConcern};
 use mongodb::{Client, Collection, Database};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -90,6 +90,8 @@ impl Store {
         options.server_selection_timeout = Some(settings.server_selection_timeout.into());
         options.write_concern = Some(WriteConcern::majority());
         options.retry_writes = retry_writes.or(options.retry_writes);
+        // Whatever the connection string says: steps look for what was just written.
+        options.selection_criteria = Some(ReadPreference::Primary.into());
         let client = Client::with_options(options).map_err(|error| StorageError::Unsuitable {
             reason: format!("mongodb.uri cannot be used: {error}"),
         })?;

@@ -137,6 +137,7 @@ impl Memory {
 
     pub(crate) fn release(&mut self, unit: &Unit, pause: Duration, now: DateTime<Utc>) -> Result<(), Fenced> {
         let row = self.held(unit)?;
+        row.unit.owner.clear();
         row.expires_at = now;
         row.not_before = now + pause;
         Ok(())

@@ -14,6 +14,10 @@ pub const DEVICES_PER_PARTITION: u64 = 4_000;
 /// Devices that one partition may have to read to find those that it sends to: a tenth of a second.
 pub const DEVICES_READ_PER_PARTITION: u64 = 100_000;
 
+/// However few are sent to, so many workers can take part, if the app has that many partitions: each has its
+/// part of a provider's quota, and what one does not use is lost.
+const SHARED_BY: u64 = 8;
+
 /// A range of buckets, both ends included; buckets count from 1 to [`BUCKETS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BucketRange {
@@ -36,7 +40,8 @@ impl BucketRange {
 pub fn partitions_for(matching: u64, devices: u64) -> Vec<BucketRange> {
     let to_send = matching.min(devices).div_ceil(DEVICES_PER_PARTITION);
     let to_read = devices.div_ceil(DEVICES_READ_PER_PARTITION);
-    partitions(to_send.max(to_read), 1)
+    let to_share = devices.div_ceil(DEVICES_PER_PARTITION).min(SHARED_BY);
+    partitions(to_send.max(to_read).max(to_share), 1)
 }
 
 /// Ranges that together cover every bucket once, as many as `devices` make worth while: at least one,
@@ -80,6 +85,12 @@ mod tests {
             250,
             "an estimate may be too high"
         );
+        assert_eq!(
+            partitions_for(50, 200_000).len(),
+            8,
+            "each worker has something to do"
+        );
+        assert_eq!(partitions_for(50, 16_000).len(), 4);
         assert_eq!(partitions_for(0, 0).len(), 1);
         assert_eq!(partitions_for(0, 100_000_000).len(), 1_000);
     }

@@ -339,7 +339,9 @@ impl Units {
     /// # Errors
     /// As [`Self::extend`].
     pub async fn release(&self, unit: &Unit, pause: Duration) -> Result<Result<(), Fenced>, StorageError> {
+        // Nobody's: a step of this holder that lingers on the server must not match any more.
         let update = vec![doc! { "$set": {
+            "lease.owner": "",
             "lease.expires_at": "$$NOW",
             "not_before": { "$add": ["$$NOW", millis(pause)] },
         } }];

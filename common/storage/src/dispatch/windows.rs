@@ -186,7 +186,7 @@ impl Windows {
         let older = doc! { "_id": window.id.as_str(), "epoch": { "$lt": unit.epoch } };
         match self.collection.replace_one(older, document).upsert(true).await {
             Ok(_) => Ok(Ok(window)),
-            // Ours, when an earlier answer was lost; or that of a later holder.
+            // Ours, when an earlier answer was lost; or that of another holder.
             Err(error) if is_duplicate_key(&error) => {
                 let ours = doc! {
                     "_id": window.id.as_str(),

@@ -14,7 +14,7 @@ use crate::Store;
 use crate::counters::Counters;
 use crate::error::StorageError;
 
-/// Numbers taken at once: those of sixteen windows.
+/// Numbers taken at once: those of eight windows.
 const BLOCK: u64 = 16_384;
 
 /// How long numbers of one block are handed out.

@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use futures_util::TryStreamExt as _;
 use jraze_domain::ids::{AppId, NotificationId};
 use mongodb::bson::{Bson, Document, deserialize_from_document, doc};
-use mongodb::options::Hint;
+use mongodb::options::{Hint, ReadConcern};
 use serde::{Deserialize, Serialize};
 
 use super::{ReasonDocument, Row, Tallies, add_reasons};
@@ -180,9 +180,18 @@ impl Tallies {
 
     /// Steps 1 and 2 of a fold; `None` when there is too little to fold.
     pub(super) async fn prepare(&self, app: AppId, id: NotificationId) -> Result<Option<Fold>, StorageError> {
-        let head = self.head(id).await?;
+        // Only what no lost primary can take back goes into a head: a row that is gone afterwards is reported
+        // again, and would be counted twice.
+        let lasting = ReadConcern::majority;
+        let head = self
+            .heads
+            .find_one(doc! { "_id": id.0 })
+            .read_concern(lasting())
+            .await?;
+        let head = head.unwrap_or_default();
         self.mark(&head.covers).await?;
         let unmarked = self.rows.find(unmarked(id)).hint(by_head()).limit(FOLD_MOST);
+        let unmarked = unmarked.read_concern(lasting());
         let rows: Vec<Row> = unmarked.await?.try_collect().await?;
         if (rows.len() as u64) < self.fold_at {
             return Ok(None);
