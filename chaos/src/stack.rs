@@ -84,7 +84,7 @@ impl Stack {
             "apiserver",
             format!(
                 "{}[apiserver]\nlisten = \"{listen}\"\nplanner_lease = \"3s\"\n",
-                database(mongod.port)
+                database(mongod.port, "")
             ),
         )?;
         let ready = event(&sandbox_process, "event", "ready").await?;
@@ -101,7 +101,7 @@ impl Stack {
             let to_apns = Proxy::start(port_of(&ready["apns"])?).await?;
             let settings = format!(
                 "{}[worker]\n{shared}{WORKER}{}",
-                database(to_database.port),
+                database(to_database.port, if number == 1 { NAMED } else { "" }),
                 credentials(&ready, to_fcm.port, to_apns.port)
             );
             workers.push(Worker {
@@ -115,7 +115,7 @@ impl Stack {
         for number in 1..=2 {
             let settings = format!(
                 "{}[result_worker]\n{shared}poll = \"100ms\"\n",
-                database(mongod.port)
+                database(mongod.port, "")
             );
             result_workers.push(run(
                 &format!("result-worker-{number}"),
@@ -198,9 +198,13 @@ const WORKER: &str = "lease = \"3s\"\nwindow_devices = 200\nwindows_in_flight = 
                       max_in_flight = 100\ncampaign_refresh = \"100ms\"\nidle_wait = \"100ms\"\n\
                       fcm_quota_per_minute = 6000000\nfcm_ramp = \"0s\"\n";
 
-fn database(port: u16) -> String {
+/// Makes the database's log name the session of each write, which the oracle tells writers by. A worker does
+/// without that otherwise, as the second one here does.
+const NAMED: &str = "&retryWrites=true";
+
+fn database(port: u16, options: &str) -> String {
     format!(
-        "[mongodb]\nuri = \"{}\"\ndatabase = \"{DATABASE}\"\nserver_selection_timeout = \"2s\"\n\n",
+        "[mongodb]\nuri = \"{}{options}\"\ndatabase = \"{DATABASE}\"\nserver_selection_timeout = \"2s\"\n\n",
         Mongod::uri_through(port)
     )
 }

@@ -89,7 +89,8 @@ impl Store {
         options.max_connecting = Some(8);
         options.server_selection_timeout = Some(settings.server_selection_timeout.into());
         options.write_concern = Some(WriteConcern::majority());
-        options.retry_writes = retry_writes.or(options.retry_writes);
+        // An operator who says so in the connection string is heeded.
+        options.retry_writes = options.retry_writes.or(retry_writes);
         // Whatever the connection string says: steps look for what was just written.
         options.selection_criteria = Some(ReadPreference::Primary.into());
         let client = Client::with_options(options).map_err(|error| StorageError::Unsuitable {
