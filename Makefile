@@ -74,7 +74,9 @@ unit: build mongod ## Unit, property, contract and end-to-end tests on a real mo
 DEVICES ?= 1000000
 ROUNDS ?= 3
 LATENCY_MS ?= 0
-BENCH = BENCH_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) scripts/mongod run -- target/release/jraze-bench
+# With the cache that mongod would choose for itself on 24 GiB, or nearly.
+BENCH = BENCH_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) \
+  MONGOD_CACHE_GB=8 MONGOD_OPLOG_MB=1024 scripts/mongod run -- target/release/jraze-bench
 
 .PHONY: bench-binaries
 bench-binaries: mongod
@@ -95,11 +97,10 @@ bench-micro: ## Count the instructions of each step of a send; fails when one gr
 	cargo build --release --locked -p jraze-bench --features micro
 	@target/release/jraze-bench micro $(ARGS)
 
-# With the cache that mongod would choose for itself on 24 GiB, or nearly.
 .PHONY: bench-api
 bench-api: DEVICES = 300000
 bench-api: bench-binaries ## Measure imports, registrations, reads and searches beside the plain driver; writes docs/bench/
-	@MONGOD_CACHE_GB=8 MONGOD_OPLOG_MB=1024 $(BENCH) api --devices $(DEVICES) --rounds $(ROUNDS) $(ARGS)
+	@$(BENCH) api --devices $(DEVICES) --rounds $(ROUNDS) $(ARGS)
 
 # A mongod of its own, which it starts again with a small cache.
 .PHONY: bench-storage
