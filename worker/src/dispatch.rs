@@ -224,7 +224,8 @@ impl<W: World> Dispatcher<W> {
             // claimed once, so they go through their windows once more, and come out as canceled or unknown.
             return Ok(Ended::Done);
         }
-        // Each window in flight is a task of its own, so that sends go on while the next one is claimed.
+        // Each window in flight is a task of its own, so that with several of them sends go on while the next
+        // one is claimed. With one, as by default, that is what the other units are for.
         let mut in_flight = JoinSet::new();
         let ended = self
             .claim_and_send(&campaign, &unit, &lease, &mut in_flight)

@@ -79,6 +79,17 @@ fn area(most: f64) -> Area {
     }
 }
 
+/// Says below each column how large its audience is.
+fn name_sizes(picture: &mut Picture, area: &Area, sizes: impl ExactSizeIterator<Item = u64>) {
+    let count = sizes.len();
+    for (index, devices) in sizes.enumerate() {
+        let at = (area.column(index, count), area.foot + 20.0);
+        picture.text(at, Anchor::Middle, &number(devices as f64));
+    }
+    let middle = ((area.left + area.right) / 2.0, HEIGHT - 10.0);
+    picture.text(middle, Anchor::Middle, "devices in the audience");
+}
+
 /// How fast campaigns are for their size, as parts of the ceiling.
 fn flatness(sizes: &[Report]) -> String {
     let rounds = sizes.first().map_or(0, |size| size.campaigns.len());
@@ -105,19 +116,7 @@ fn flatness(sizes: &[Report]) -> String {
     let (most, step) = round_up(most.fold(0.0, f64::max) * 1.02);
     let area = area(most);
     area.axis(&mut picture, step, "rate over H");
-    for (index, size) in sizes.iter().enumerate() {
-        let x = area.column(index, sizes.len());
-        picture.text(
-            (x, area.foot + 20.0),
-            Anchor::Middle,
-            &number(size.devices as f64),
-        );
-    }
-    picture.text(
-        ((area.left + area.right) / 2.0, HEIGHT - 10.0),
-        Anchor::Middle,
-        "devices in the audience",
-    );
+    name_sizes(&mut picture, &area, sizes.iter().map(|size| size.devices));
     for ((_, rate, target), colour) in series.iter().zip(COLOURS) {
         picture.dashed(
             (area.left, area.y(*target)),
@@ -187,17 +186,8 @@ fn processor(sizes: &[Report]) -> String {
             below += figure;
         }
         picture.text((x, area.y(below) - 6.0), Anchor::Middle, &format!("{below:.1}"));
-        picture.text(
-            (x, area.foot + 20.0),
-            Anchor::Middle,
-            &number(size.devices as f64),
-        );
     }
-    picture.text(
-        ((area.left + area.right) / 2.0, HEIGHT - 10.0),
-        Anchor::Middle,
-        "devices in the audience",
-    );
+    name_sizes(&mut picture, &area, sizes.iter().map(|size| size.devices));
     let names: Vec<(String, &str)> = roles.iter().map(|row| row.0.to_owned()).zip(COLOURS).collect();
     picture.legend((area.left, 74.0), &names);
     picture.finish()

@@ -403,6 +403,7 @@ mod tests {
         let lines = lane.lines.lock().expect("nobody panicked");
         assert!(lines.len() <= LINES + 1 && lines.contains_key(&NotificationId(1)));
     }
+
     #[tokio::test(start_paused = true)]
     async fn a_send_takes_one_place_and_a_full_lane_moves_on_when_it_is_halved() {
         let alone = lane(1, Some(600_000));

@@ -3,7 +3,7 @@
 //! ```text
 //! notification --plan--> units (partitions, retries)     one lease each: owner, epoch, expiry
 //!                          |
-//!                          +--claim--> windows            some hundred devices, packed
+//!                          +--claim--> windows            up to 2,000 devices, packed
 //!                                        CLAIMED -> RECORDED -> SETTLED -> FOLDED
 //! ```
 //!

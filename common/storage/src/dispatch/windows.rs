@@ -169,8 +169,8 @@ impl Windows {
 
     /// Inserts the next window of a unit. It is no claim before [`super::Units::advance`] says so.
     ///
-    /// A window of the same id is there only when an earlier holder of the unit inserted it and never
-    /// claimed it: nothing of it was sent, and it is replaced.
+    /// A window of the same id is there when an earlier holder of the unit inserted it and never claimed it:
+    /// nothing of it was sent, and it is replaced. Or it is this holder's own, whose answer was lost.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer; the inner error when a later holder's window
