@@ -105,7 +105,9 @@ impl ApiServer {
             address: settings.listen.clone(),
             source,
         };
-        let listener = TcpListener::bind(&settings.listen).await.map_err(failed)?;
+        let listener = server::listen(&settings.listen, settings.max_connections)
+            .await
+            .map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (endpoint, planner) = assemble(settings, with, &lifecycle);
         let limits = ConnectionLimits {

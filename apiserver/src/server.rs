@@ -18,7 +18,7 @@ use poem::{
     web::{LocalAddr, RemoteAddr},
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
@@ -67,6 +67,30 @@ pub(crate) async fn serve(
         _ = finished => {}
         () = lifecycle.aborting().cancelled() => {}
     }
+}
+
+/// Listens with room for as many callers as are served at a time. The usual 128 are full after a burst
+/// of a few milliseconds, and a caller that finds them full is silent for a whole second.
+pub(crate) async fn listen(address: &str, callers: usize) -> io::Result<TcpListener> {
+    let mut refused = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for address in tokio::net::lookup_host(address).await? {
+        match listen_at(address, callers) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+fn listen_at(address: SocketAddr, callers: usize) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(u32::from(u16::try_from(callers).unwrap_or(u16::MAX)))
 }
 
 async fn accept(

@@ -220,8 +220,8 @@ async fn hostile_requests_get_envelopes_and_leave_no_trace() -> Result<()> {
     stack.stop().await
 }
 
-/// Of the answers to a request that is asked again and again, all 200, 99 of a hundred came within this.
-async fn slowest_of(address: SocketAddr, request: &str, span: Duration) -> Result<Duration> {
+/// How long the answers to a request took that is asked again and again, all 200.
+async fn times_of(address: SocketAddr, request: &str, span: Duration) -> Result<Vec<Duration>> {
     let started = Instant::now();
     let mut times = Vec::new();
     while started.elapsed() < span {
@@ -231,7 +231,7 @@ async fn slowest_of(address: SocketAddr, request: &str, span: Duration) -> Resul
         ensure!(status == 200, "{status}: {body}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    Ok(percentile(&mut times, 99))
+    Ok(times)
 }
 
 #[tokio::test]
@@ -245,7 +245,8 @@ async fn a_thousand_half_open_heads_are_closed_in_ten_seconds_and_slow_nobody_do
     let request = format!(
         "GET /notifications HTTP/1.1\r\nHost: jraze\r\nConnection: close\r\nX-Api-Key: {key}\r\n\r\n"
     );
-    let alone = slowest_of(address, &request, Duration::from_secs(2)).await?;
+    let mut alone = times_of(address, &request, Duration::from_secs(2)).await?;
+    let opening = Instant::now();
     let mut closed = tokio::task::JoinSet::new();
     for _ in 0..1_000 {
         let mut stream = TcpStream::connect(address).await?;
@@ -260,18 +261,35 @@ async fn a_thousand_half_open_heads_are_closed_in_ten_seconds_and_slow_nobody_do
             opened.elapsed()
         });
     }
-    let slow = slowest_of(address, &request, Duration::from_secs(5)).await?;
-    ensure!(closed.try_join_next().is_none(), "a head is given more than 5 s");
-    let mut last = Duration::ZERO;
+    let opening = opening.elapsed();
+    let mut beside = times_of(address, &request, Duration::from_secs(5)).await?;
+    let (mut first, mut last) = (Duration::MAX, Duration::ZERO);
     while let Some(took) = closed.join_next().await {
-        last = last.max(took?);
+        let took = took?;
+        (first, last) = (first.min(took), last.max(took));
     }
-    println!("p99 of others {slow:?} ({alone:?} before them); the last was closed after {last:?}");
-    // What the machine itself takes for a request alone is not the heads' doing.
-    ensure!(
-        slow < alone + Duration::from_millis(50),
-        "p99 of other requests is {slow:?}, and was {alone:?} before"
+    let [before, median] = [&mut alone, &mut beside].map(|times| percentile(times, 50));
+    let slowest = beside.last().context("nothing was asked")?;
+    println!(
+        "opened in {opening:?}, closed after {first:?} to {last:?}; others: half within {median:?} ({before:?} before), \
+         all {} within {slowest:?}",
+        beside.len()
     );
+    // The median and not a tail: what the machine does beside the test is not the heads' doing.
+    ensure!(
+        median < before * 2 + Duration::from_millis(10),
+        "half of the other requests took {median:?}, and {before:?} before"
+    );
+    // Who had to wait for the heads would wait until they are closed.
+    ensure!(
+        *slowest < Duration::from_secs(2),
+        "one of the other requests took {slowest:?}"
+    );
+    ensure!(
+        opening < Duration::from_secs(1),
+        "it took {opening:?} until all heads had a connection"
+    );
+    ensure!(first >= Duration::from_secs(5), "a head was given only {first:?}");
     ensure!(last <= Duration::from_secs(10), "one was open for {last:?}");
     stack.stop().await
 }
