@@ -4,7 +4,8 @@
 //! stands in the filter of every later write. Once claimed, a notification's audience is frozen (no
 //! device with a higher id than the counter's, and one "now" for relative dates), its partitions
 //! are written, and one compare-and-set makes it LAUNCHED. A planner that dies in between leaves a
-//! lease that runs out; the next one writes the same documents.
+//! lease that runs out; the next one writes the same documents. A campaign that a person withdrew
+//! meanwhile has no use for its partitions, and nobody else would look for them: they are let go.
 //!
 //! It looks every few hundred milliseconds, and at once when this process launched something.
 
@@ -12,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use jraze_domain::{
-    campaign::{Audience, Notification, Plan},
+    campaign::{Audience, Notification, Plan, Status},
     dispatch::{
         BucketRange,
         plan::{partitions, partitions_for},
@@ -24,7 +25,7 @@ use jraze_storage::{
     audience_stream::Audiences,
     counters::IdAllocator,
     dispatch::Units,
-    notifications::{Claimed, Notifications},
+    notifications::{Claimed, NotificationRef, Notifications},
 };
 use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::sync::Notify;
@@ -86,15 +87,29 @@ impl Planner {
         let Some(claimed) = self.notifications.claim_due(self.lease).await? else {
             return Ok(false);
         };
-        let notification = claimed.notification.id;
-        let started = self.start(&claimed).await?;
-        if started {
-            tracing::info!(notification = notification.0, "campaign launched");
-        } else {
-            // Withdrawn by a person, or taken over by another planner.
-            tracing::info!(notification = notification.0, "planned in vain");
-        }
+        self.plan_claimed(&claimed).await?;
         Ok(true)
+    }
+
+    async fn plan_claimed(&self, claimed: &Claimed) -> Result<(), StorageError> {
+        let notification = &claimed.notification;
+        if self.start(claimed).await? {
+            tracing::info!(notification = notification.id.0, "campaign launched");
+            return Ok(());
+        }
+        // Withdrawn by a person, or taken over by another planner.
+        tracing::info!(notification = notification.id.0, "planned in vain");
+        self.let_go_if_withdrawn(notification).await
+    }
+
+    /// What is withdrawn was never LAUNCHED, so no worker has anything of it.
+    async fn let_go_if_withdrawn(&self, notification: &Notification) -> Result<(), StorageError> {
+        let which = NotificationRef::Id(notification.id);
+        let found = self.notifications.lookup(notification.app, which).await?;
+        if found.is_some_and(|found| found.status == Status::Deleted) {
+            self.units.expire(notification.id, self.clock.now()).await?;
+        }
+        Ok(())
     }
 
     async fn start(&self, claimed: &Claimed) -> Result<bool, StorageError> {
@@ -175,7 +190,74 @@ fn ranges(plan: &Plan) -> Vec<BucketRange> {
 
 #[cfg(test)]
 mod tests {
+    use jraze_domain::campaign::{Ambiguity, Draft, Event};
+    use jraze_domain::ids::{AppId, NotificationUuid};
+    use jraze_domain::message::Content;
+    use jraze_runtime::clock::SystemClock;
+    use jraze_storage::notifications::Transition;
+    use jraze_storage::test_util::TestDatabase;
+
     use super::*;
+
+    const APP: AppId = AppId(1);
+
+    #[tokio::test]
+    async fn the_partitions_of_a_campaign_that_is_withdrawn_while_they_are_written_expire() {
+        let database = TestDatabase::new().await;
+        let planner = Planner {
+            notifications: Notifications::new(&database),
+            units: Units::new(&database),
+            ids: IdAllocator::new(&database),
+            audiences: Audiences::new(&database),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(Random::new(StdRng::from_seed([7; 32]))),
+            launched: Arc::default(),
+            interval: Duration::from_secs(1),
+            lease: Duration::from_secs(60),
+        };
+        let (notifications, now) = (&planner.notifications, SystemClock.now());
+        let written_and_expiring = async |of: &Notification| {
+            let mut units = database.documents("dispatch_units").await;
+            units.retain(|unit| unit["notification_id"] == of.id.0);
+            let expiring = units.iter().filter(|unit| unit.get("expire_at").is_some());
+            (units.len(), expiring.count())
+        };
+        for (number, withdrawn, wanted) in [(1, false, (3, 0)), (2, true, (3, 3))] {
+            let draft = Draft {
+                content: Content {
+                    title: "Sale".into(),
+                    ..Content::default()
+                },
+                audience: Audience::All,
+                scheduled_at: None,
+                expires_at: None,
+                on_ambiguous: Ambiguity::Resend,
+            };
+            let uuid = NotificationUuid(uuid::Uuid::from_u128(number));
+            let added = notifications.add(APP, uuid, &draft, now).await.expect("added");
+            let which = NotificationRef::Id(added.id);
+            let make = async |event| {
+                let made = notifications.transition(APP, which, event, None, now).await;
+                assert!(matches!(made, Ok(Transition::Made(_))), "{event:?}");
+            };
+            make(Event::Launch).await;
+            let claimed = notifications.claim_due(planner.lease).await.expect("answers");
+            let mut claimed = claimed.expect("it is due");
+            // Its plan is frozen, and the rest is to be done.
+            let plan = Plan {
+                audience_upper_id: 12_000,
+                evaluated_at: now,
+                partitions: 3,
+            };
+            assert!(notifications.freeze(&claimed, plan).await.expect("answers"));
+            claimed.notification.plan = Some(plan);
+            if withdrawn {
+                make(Event::Withdraw).await;
+            }
+            planner.plan_claimed(&claimed).await.expect("answers");
+            assert_eq!(written_and_expiring(&added).await, wanted);
+        }
+    }
 
     #[test]
     fn the_partitions_of_a_plan_follow_from_the_plan_alone() {

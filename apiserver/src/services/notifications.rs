@@ -214,6 +214,9 @@ impl Notifications {
                 if event == Event::Launch {
                     self.launched.notify_one();
                 }
+                if event == Event::Withdraw {
+                    self.let_go_of_work(&notification).await;
+                }
                 self.see(*notification).await
             }
             Transition::Refused { found } => Err(IllegalTransition {
@@ -222,6 +225,17 @@ impl Notifications {
             }
             .into()),
             Transition::Missing => Err(ServiceError::UnknownNotification),
+        }
+    }
+
+    /// Partitions that a planner wrote before the campaign was withdrawn; one that is writing them still
+    /// will find out by itself. It is withdrawn whether this can be done or not.
+    async fn let_go_of_work(&self, withdrawn: &Notification) {
+        if withdrawn.plan.is_some()
+            && let Err(error) = self.units.expire(withdrawn.id, self.clock.now()).await
+        {
+            let id = withdrawn.id.0;
+            tracing::warn!(notification = id, %error, "the partitions of a withdrawn campaign stay");
         }
     }
 

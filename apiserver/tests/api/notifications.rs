@@ -2,7 +2,14 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
+use jraze_apiserver::Settings;
+use jraze_domain::campaign::Plan;
+use jraze_domain::dispatch::BucketRange;
 use jraze_runtime::clock::{Clock as _, SystemClock};
+use jraze_runtime::config::HumanDuration;
+use jraze_storage::dispatch::Units;
+use jraze_storage::notifications::Notifications;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -64,6 +71,45 @@ async fn a_draft_is_written_read_by_both_names_edited_and_withdrawn() {
     assert_eq!(server.put(&path, draft()).await.refused(409), "wrong_state");
     let again = server.call(Method::DELETE, &path, None).await;
     assert_eq!(again.refused(409), "wrong_state");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn withdrawing_a_campaign_lets_go_of_partitions_that_a_planner_wrote_before_it_died() {
+    // Only this test plans what becomes due.
+    let rarely = |settings: &mut Settings| settings.planner_interval = HumanDuration::from_secs(3_600);
+    let server = Server::start_with(rarely).await;
+    let soon = SystemClock.now() + TimeDelta::seconds(2);
+    let scheduled = json!({"title": "a", "body": "b", "all": true, "scheduled_at": soon});
+    let made = server.post("/notifications", scheduled).await.ok();
+    let path = format!("/notifications/{}", made["uuid"].as_str().unwrap());
+    let launched = server.put(&format!("{path}/status"), json!({"status": 5})).await;
+    assert_eq!(launched.ok()["status"], 5);
+    let notifications = Notifications::new(&server.database);
+    let claimed = loop {
+        if let Some(claimed) = notifications.claim_due(Duration::from_secs(60)).await.unwrap() {
+            break claimed;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let plan = Plan {
+        audience_upper_id: 9,
+        evaluated_at: soon,
+        partitions: 1,
+    };
+    assert!(notifications.freeze(&claimed, plan).await.unwrap());
+    let (units, campaign) = (Units::new(&server.database), &claimed.notification);
+    let written = units.plan(campaign.app, campaign.id, &[BucketRange::ALL]).await;
+    written.unwrap();
+
+    let gone = server.call(Method::DELETE, &path, None).await.ok();
+    assert_eq!(gone["status"], 4);
+    let units = server.database.documents("dispatch_units").await;
+    let [unit] = units.as_slice() else {
+        panic!("{units:?}")
+    };
+    assert_eq!(unit["notification_id"], campaign.id.0);
+    assert!(unit.get("expire_at").is_some(), "{unit}");
     server.stop().await;
 }
 

@@ -2,7 +2,9 @@
 
 use std::ops::Deref;
 
+use futures_util::TryStreamExt as _;
 use jraze_runtime::config::Secret;
+use mongodb::bson::doc;
 
 use crate::{MongoSettings, Store, migrations};
 
@@ -45,6 +47,16 @@ impl TestDatabase {
         Store::connect(&self.settings)
             .await
             .expect("the server is still there")
+    }
+
+    /// What lies in a collection, as JSON: for rules on documents that no repository reads back.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn documents(&self, collection: &str) -> Vec<serde_json::Value> {
+        let all = self.store.collection(collection).find(doc! {}).await;
+        let all = all.expect("the server is still there").try_collect().await;
+        all.expect("documents can be read as JSON")
     }
 }
 
