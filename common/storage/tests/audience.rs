@@ -197,3 +197,35 @@ async fn an_estimate_is_exact_for_few_devices_and_near_for_more_than_are_looked_
     let seventh = estimate(140_000).await;
     assert!((700..=1_300).contains(&seventh), "{seventh}");
 }
+
+#[tokio::test]
+async fn an_estimate_is_not_misled_by_a_condition_on_the_bucket_that_it_takes_devices_by() {
+    let (_database, _devices, audiences) = with_devices(3_000).await;
+    let bucket =
+        |operator: &str, value| json!({"key": "device.random_bucket", "operator": operator, "value": value});
+    let both = |one, other| json!({"join_type": "AND", "conditions": [one, other]});
+    let index = json!({"key": "index", "operator": "int_lte", "value": 1_500});
+    for (tree, least, most) in [
+        // The first hundred buckets, which the first place begins with; and some that are in no place.
+        (bucket("int_lte", json!(100)), 1.0, 1.0),
+        (
+            both(bucket("int_gt", json!(200)), bucket("int_lte", json!(900))),
+            1.0,
+            1.0,
+        ),
+        (bucket("int_in", json!([1, 2, 3, 9_000, 10_000])), 1.0, 1.0),
+        (bucket("int_gt", json!(10_000)), 1.0, 1.0),
+        (both(bucket("int_gt", json!(5_000)), index), 0.7, 1.3),
+    ] {
+        let condition = Condition::parse(&tree, Limits::default()).expect("a tree");
+        let truth = audiences.count(APP, &condition, now(), Duration::from_secs(10));
+        let truth = truth.await.expect("answers") as f64;
+        // As if the app had seven times as many as are looked at.
+        let estimate = audiences.estimate(APP, &condition, now(), 140_000, Duration::from_secs(10));
+        let estimate = estimate.await.expect("answers") as f64;
+        assert!(
+            (truth * least..=truth * most).contains(&estimate),
+            "{estimate} of {truth}: {tree}"
+        );
+    }
+}

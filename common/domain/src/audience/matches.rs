@@ -63,6 +63,34 @@ impl Condition {
     }
 }
 
+impl Condition {
+    /// What it says of every device in a bucket, of which nothing else is known: `None` when that depends.
+    pub fn in_bucket(&self, bucket: u16, now: DateTime<Utc>) -> Option<bool> {
+        // One child may decide; else each of them has to be known.
+        let unless_one_is = |deciding: bool, children: &[Condition]| {
+            let mut known = Some(!deciding);
+            for child in children {
+                match child.in_bucket(bucket, now) {
+                    Some(found) if found == deciding => return Some(deciding),
+                    Some(_) => {}
+                    None => known = None,
+                }
+            }
+            known
+        };
+        match self {
+            Self::All(children) => unless_one_is(false, children),
+            Self::Any(children) => unless_one_is(true, children),
+            Self::Not(children) => unless_one_is(true, children).map(|any| !any),
+            Self::Compare {
+                field: Field::Device(DeviceField::RandomBucket),
+                test,
+            } => Some(test.accepts(Found::Number(Number::Int(bucket.into())), now)),
+            Self::Compare { .. } => None,
+        }
+    }
+}
+
 /// What a device has in the field asked for.
 #[derive(Clone, Copy)]
 enum Found<'a> {
@@ -249,6 +277,27 @@ mod tests {
                 "{key} {operator} {value}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_tree_says_of_a_bucket_is_known_when_nothing_else_could_change_it() {
+        let low = || json!({"key": "device.random_bucket", "operator": "int_lte", "value": 100});
+        let age = || json!({"key": "age", "operator": "int_eq", "value": 31});
+        let group = |join: &str, all: Vec<Value>| json!({"join_type": join, "conditions": all});
+        // Of a bucket within, and of one beyond.
+        for (tree, within, beyond) in [
+            (low(), Some(true), Some(false)),
+            (age(), None, None),
+            (group("AND", vec![age(), low()]), None, Some(false)),
+            (group("OR", vec![age(), low()]), Some(true), None),
+            (group("NOT", vec![age(), low()]), Some(false), None),
+            (group("NOT", vec![low()]), Some(false), Some(true)),
+        ] {
+            let condition = Condition::parse(&tree, Limits::default()).unwrap();
+            let found = [77, 101].map(|bucket| condition.in_bucket(bucket, now()));
+            assert_eq!(found, [within, beyond], "{tree}");
+        }
+        assert_eq!(Condition::everybody().in_bucket(1, now()), Some(true));
     }
 
     #[test]
