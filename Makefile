@@ -85,7 +85,7 @@ bench-binaries: mongod
 
 .PHONY: bench
 bench: bench-binaries ## Measure whole campaigns beside h2load (nghttp2-client); writes docs/bench/, whose README says more
-	@$(BENCH) campaign --devices $(DEVICES) --rounds $(ROUNDS) --latency-ms $(LATENCY_MS)
+	@$(BENCH) campaign --devices $(DEVICES) --rounds $(ROUNDS) --latency-ms $(LATENCY_MS) $(ARGS)
 
 .PHONY: bench-pacing
 bench-pacing: bench-binaries ## Measure how FCM's quota is kept and shared (five minutes); writes docs/bench/

@@ -5,12 +5,12 @@
 //! round compares was measured within the same minute.
 
 use std::io::Write as _;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use jraze_tests::eventually::eventually;
+use jraze_tests::campaign::{SENT, create, launch_draft, until};
 use jraze_tests::population::Person;
-use jraze_tests::stack::{Process, Roles, run as command};
+use jraze_tests::stack::{Process, Roles, run as run_jraze};
 use serde_json::{Value, json};
 
 use crate::processor::Spent;
@@ -34,8 +34,6 @@ pub(crate) struct Options {
     worker: String,
 }
 
-const SENT: u64 = 2;
-
 /// An audience and who sends to it.
 struct Audience {
     devices: u64,
@@ -45,7 +43,8 @@ struct Audience {
     campaigns: Vec<Campaign>,
 }
 
-pub(crate) async fn run(options: Options) -> Result<()> {
+/// `command` is how it was asked for.
+pub(crate) async fn run(options: Options, command: &str) -> Result<()> {
     let Common { rounds, out, commit } = options.common.clone();
     let sandbox = format!("load_only = true\nlatency_ms = {}\n", options.latency_ms);
     let mut worker = options.worker.replace(';', "\n");
@@ -92,6 +91,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
                 result_worker: peak(&stack.result_worker),
             },
             commit: commit.clone(),
+            command: command.to_owned(),
         });
         stack.stop().await?;
     }
@@ -123,7 +123,7 @@ pub(crate) async fn import(stack: &Roles, lines: impl Iterator<Item = Value>, de
     let key = stack.keys["server"].as_str().context("a server key")?;
     let environment = [("JRAZE_API", stack.api_url.as_str()), ("JRAZE_KEY", key)];
     let began = Instant::now();
-    command(
+    run_jraze(
         &["--json", "import", &file.to_string_lossy()],
         stack.folder.path(),
         &environment,
@@ -133,22 +133,19 @@ pub(crate) async fn import(stack: &Roles, lines: impl Iterator<Item = Value>, de
     Ok(devices as f64 / began.elapsed().as_secs_f64())
 }
 
+/// What the campaigns that are measured say.
+pub(crate) fn sale() -> Value {
+    json!({ "title": "Spring sale", "body": "Everything must go" })
+}
+
 async fn one(stack: &Roles, devices: u64, ceiling: Option<f64>) -> Result<Campaign> {
     let (api, control) = (stack.api("server"), stack.sandbox());
     control.clear_load().await?;
-    let draft = json!({ "title": "Spring sale", "body": "Everything must go", "all": true });
-    let created = api.post("/notifications", &draft).await?;
-    let path = format!("/notifications/{}", created["uuid"].as_str().context("a uuid")?);
+    let path = create(&api, sale()).await?;
     let cpu = Spent::by(stack);
     let (began, began_us) = (Instant::now(), now_us());
-    api.post_empty(&format!("{path}/:launch")).await?;
-    let done = eventually(
-        "the campaign is SENT",
-        Duration::from_secs(900),
-        async || api.get(&path).await.unwrap_or_default(),
-        |notification| notification["status"] == SENT,
-    )
-    .await;
+    launch_draft(&api, &path).await?;
+    let done = until(&api, &path, SENT, 900).await;
     let wall = began.elapsed();
     let cpu = cpu.until(Spent::by(stack), devices);
     let load = control.load().await?;

@@ -16,12 +16,14 @@
 //! | `storage`, `storage_report`, `storage_world` | the database alone (feature `storage`) |
 //! | [`plots`] | the pictures under `docs/bench/` |
 //! | [`processor`], [`arithmetic`] | what all of them measure and reckon with |
+//! | [`asked`] | the command that a page names |
 //!
 //! `docs/bench/README.md` says what is measured and how to repeat it. To add a scenario: an arm in
 //! [`Command`], and a file that writes a table and raw figures to the folder of [`Common`].
 
 mod api;
 mod arithmetic;
+mod asked;
 mod campaign;
 mod ceiling;
 #[cfg(feature = "micro")]
@@ -85,10 +87,11 @@ struct Common {
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    let asked = asked::command(std::env::args().skip(1));
     match Command::parse() {
-        Command::Campaign(options) => campaign::run(options).await,
-        Command::Api(options) => api::run(options).await,
-        Command::Pacing(options) => pacing::run(options).await,
+        Command::Campaign(options) => campaign::run(options, &asked).await,
+        Command::Api(options) => api::run(options, &asked).await,
+        Command::Pacing(options) => pacing::run(options, &asked).await,
         #[cfg(feature = "storage")]
         Command::Storage(options) => storage::run(options).await,
         Command::Plots(options) => plots::run(&options),

@@ -15,12 +15,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use jraze_tests::campaign::{CANCELED, SENT, launch};
+use jraze_tests::campaign::{CANCELED, SENT, create, launch, launch_draft, until};
 use jraze_tests::client::Api;
 use jraze_tests::population::Person;
 use jraze_tests::stack::Roles;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::Common;
@@ -81,7 +81,8 @@ struct Row {
     limited: Vec<u64>,
 }
 
-pub(crate) async fn run(options: Options) -> Result<()> {
+/// `command` is how it was asked for.
+pub(crate) async fn run(options: Options, command: &str) -> Result<()> {
     let per_second = f64::from(options.quota) / 60.0;
     let worker = format!(
         "fcm_quota_per_minute = {}\nfcm_ramp = \"{}s\"\n{}\n",
@@ -171,6 +172,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         latency_ms: options.latency_ms,
         devices,
         commit: options.common.commit.clone(),
+        command: command.to_owned(),
         worker: options.worker.clone(),
         steady: Steady {
             from_second: (from_us - timeline.from_us) as f64 / 1e6,
@@ -300,20 +302,10 @@ impl Timeline {
 async fn send_few(api: &Api, title: String, segment: u64) -> Result<Small> {
     let condition = json!({ "key": "segment", "operator": "int_eq", "value": segment });
     let conditions = json!({ "join_type": "AND", "conditions": [condition] });
-    let draft = json!({ "title": title, "body": "World", "conditions": conditions });
-    let created = api.post("/notifications", &draft).await?;
-    let path = format!("/notifications/{}", created["uuid"].as_str().context("a uuid")?);
+    let path = create(api, json!({ "title": title, "conditions": conditions })).await?;
     let launched_us = now_us();
-    api.post_empty(&format!("{path}/:launch")).await?;
-    let mut seen = Value::Null;
-    while seen["status"] != SENT {
-        ensure!(
-            now_us() - launched_us < 60_000_000,
-            "a small campaign is not SENT: {seen}"
-        );
-        sleep(Duration::from_millis(20)).await;
-        seen = api.get(&path).await?;
-    }
+    launch_draft(api, &path).await?;
+    until(api, &path, SENT, 60).await;
     Ok(Small {
         title,
         launched_us,

@@ -18,6 +18,9 @@ pub(crate) struct Report {
     pub(crate) latency_ms: u64,
     pub(crate) devices: u64,
     pub(crate) commit: String,
+    /// How it was asked for.
+    #[serde(default)]
+    pub(crate) command: String,
     /// Settings of the worker that are not the defaults.
     pub(crate) worker: String,
     pub(crate) steady: Steady,
@@ -113,7 +116,7 @@ impl Report {
              ![sends in each second](pacing.svg)\n\n\
              2 cores, 24 GiB; mongod, the sandbox and one process per role share them. {} Android devices, answers \
              take {} ms. The sandbox refuses what is beyond {} a minute and {} ms of that at once (FCM's own bucket \
-             holds a minute's). {settings} Commit {}.\n\nCommand: `make bench-pacing`\n\n\
+             holds a minute's). {settings} Commit {}.\n\nCommand: `{}`\n\n\
              ## One campaign, after a ramp of {} s: {:.0} s from second {:.0} on\n\n\
              | figure | measured | target | met |\n| --- | --- | --- | --- |\n",
             self.devices,
@@ -121,6 +124,7 @@ impl Report {
             self.quota_per_minute,
             self.burst_ms,
             self.commit,
+            self.command,
             self.ramp_seconds,
             steady.seconds,
             steady.from_second,

@@ -79,6 +79,9 @@ pub(crate) struct Report {
     pub(crate) campaigns: Vec<Campaign>,
     pub(crate) memory: Memory,
     pub(crate) commit: String,
+    /// How it was asked for.
+    #[serde(default)]
+    pub(crate) command: String,
 }
 
 impl Report {
@@ -181,12 +184,11 @@ impl Report {
              2 cores, 24 GiB; mongod, the sandbox and every role share them. Six in ten devices are on FCM (100 \
              streams a connection), four on APNs (1, then 1000). Middle of {} rounds, least to most in \
              parentheses. Commit {}.\n\n\
-             Command: `make bench DEVICES={} LATENCY_MS={}`\n\n| figure | measured |\n| --- | --- |\n",
+             Command: `{}`\n\n| figure | measured |\n| --- | --- |\n",
             self.devices,
             self.campaigns.len(),
             self.commit,
-            self.devices,
-            self.latency_ms
+            self.command
         );
         for (name, value) in rows {
             text.push_str(&format!("| {name} | {value} |\n"));
@@ -223,7 +225,6 @@ pub(crate) fn write(reports: &[Report], folder: &Path) -> Result<()> {
 
 /// The table of several audiences, each against the largest, round by round.
 fn flatness(sizes: &[&Report], most: &Report) -> String {
-    let named: Vec<String> = sizes.iter().map(|report| report.devices.to_string()).collect();
     // Drawn of the figures without latency, which have a ceiling.
     let plots = match most.latency_ms {
         0 => "![rate over H by audience size](flatness.svg)\n\n![processor time by role](cpu.svg)\n\n",
@@ -232,14 +233,13 @@ fn flatness(sizes: &[&Report], most: &Report) -> String {
     let mut text = format!(
         "# Rate over audience size, {} ms latency\n\n{plots}2 cores, 24 GiB; mongod, the sandboxes and every role share \
          them. One run: in each of {} rounds a campaign to every audience in turn. Middle of the rounds, least to \
-         most in parentheses. Commit {}.\n\nCommand: `make bench DEVICES={} LATENCY_MS={}`\n\n\
+         most in parentheses. Commit {}.\n\nCommand: `{}`\n\n\
          | devices | whole campaign, devices/s | dispatch, devices/s | whole over H | dispatch over H | worker, µs a \
          device | whole rate at {} over this | dispatch |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n",
         most.latency_ms,
         most.campaigns.len(),
         most.commit,
-        named.join(","),
-        most.latency_ms,
+        most.command,
         most.devices,
     );
     for report in sizes {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
@@ -43,11 +43,11 @@ pub async fn register_devices(api: &Api, bodies: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// A draft with some more fields, launched; its path. It goes to everybody unless there are conditions.
+/// A draft with some more fields; its path. It goes to everybody unless there are conditions.
 ///
 /// # Errors
 /// When the API refuses it.
-pub async fn launch(api: &Api, more: Value) -> Result<String> {
+pub async fn create(api: &Api, more: Value) -> Result<String> {
     let mut draft = json!({ "title": "Hello", "body": "World" });
     if more.get("conditions").is_none() {
         draft["all"] = json!(true);
@@ -56,9 +56,29 @@ pub async fn launch(api: &Api, more: Value) -> Result<String> {
         draft.extend(more.clone());
     }
     let created = api.post("/notifications", &draft).await?;
-    let path = format!("/notifications/{}", created["uuid"].as_str().context("a uuid")?);
+    Ok(format!(
+        "/notifications/{}",
+        created["uuid"].as_str().context("a uuid")?
+    ))
+}
+
+/// Launches a draft.
+///
+/// # Errors
+/// When the API refuses it.
+pub async fn launch_draft(api: &Api, path: &str) -> Result<()> {
     let launched = api.post_empty(&format!("{path}/:launch")).await?;
-    assert_eq!(launched["status"], QUEUED, "a launch queues");
+    ensure!(launched["status"] == QUEUED, "a launch queues: {launched}");
+    Ok(())
+}
+
+/// As [`create`], and launched.
+///
+/// # Errors
+/// When the API refuses it.
+pub async fn launch(api: &Api, more: Value) -> Result<String> {
+    let path = create(api, more).await?;
+    launch_draft(api, &path).await?;
     Ok(path)
 }
 

@@ -24,12 +24,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use jraze_tests::eventually::eventually;
+use jraze_tests::campaign::{SENT, launch, until};
 use jraze_tests::population::Person;
 use jraze_tests::stack::Roles;
 use serde_json::{Value, json};
 
 use crate::Common;
+use crate::campaign::sale;
 use crate::processor::Spent;
 use alone::Alone;
 use http::{Connection, Target};
@@ -61,13 +62,13 @@ pub(crate) struct Options {
 
 /// Devices that requests are about; made beforehand.
 const POOL: u64 = 20_000;
-const SENT: u64 = 2;
 /// The operations whose requests are gathered.
 const REGISTERS: &str = "register again";
 const SETS: &str = "set four properties";
 const JSON: &str = "application/json";
 
-pub(crate) async fn run(options: Options) -> Result<()> {
+/// `command` is how it was asked for.
+pub(crate) async fn run(options: Options, command: &str) -> Result<()> {
     let Common { rounds, out, commit } = options.common.clone();
     let stack = Roles::start_shaped("bench_api", "fcm_quota_per_minute = 0\n", "load_only = true\n").await?;
     let raw = Raw::open(stack.database()).await?;
@@ -103,6 +104,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         rounds: measured,
         apiserver_peak: stack.apiserver.peak_memory().unwrap_or(0),
         commit,
+        command: command.to_owned(),
     };
     report.write(&out)?;
     stack.stop().await?;
@@ -190,17 +192,8 @@ impl Bench<'_> {
     async fn campaigns(&self) -> Result<()> {
         let api = self.stack.api("server");
         for _ in 0..self.options.campaigns {
-            let draft = json!({ "title": "Spring sale", "body": "Everything must go", "all": true });
-            let created = api.post("/notifications", &draft).await?;
-            let path = format!("/notifications/{}", created["uuid"].as_str().context("a uuid")?);
-            api.post_empty(&format!("{path}/:launch")).await?;
-            eventually(
-                "the campaign is SENT",
-                Duration::from_secs(300),
-                async || api.get(&path).await.unwrap_or_default(),
-                |notification| notification["status"] == SENT,
-            )
-            .await;
+            let path = launch(&api, sale()).await?;
+            until(&api, &path, SENT, 300).await;
         }
         Ok(())
     }

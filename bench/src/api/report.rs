@@ -53,6 +53,8 @@ pub(super) struct Report {
     pub(super) rounds: Vec<Round>,
     pub(super) apiserver_peak: u64,
     pub(super) commit: String,
+    /// How it was asked for.
+    pub(super) command: String,
 }
 
 impl Report {
@@ -75,13 +77,14 @@ impl Report {
              2 cores, 24 GiB; mongod (a replica set of one, majority writes, a cache of 8 GB), every role and \
              the load share them. Every round imports {} new devices in {} requests at once, then imports the same \
              again; {} connections ask for the rest. Middle of {} rounds, least to most in parentheses. Commit {}.\n\n\
-             Command: `make bench-api`\n\n\
+             Command: `{}`\n\n\
              ## Import\n\n| figure | measured |\n| --- | --- |\n",
             self.devices_a_round,
             self.uploads,
             self.connections,
             self.rounds.len(),
-            self.commit
+            self.commit,
+            self.command
         );
         let import =
             |figure: fn(&Import) -> f64| Spread::of(self.rounds.iter().map(|round| figure(&round.import)));

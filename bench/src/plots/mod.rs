@@ -64,9 +64,9 @@ fn read<T: DeserializeOwned>(file: &Path) -> Result<Option<T>> {
     }
 }
 
-/// The commit without what may be said about it.
+/// The commit, and whether there was work in progress, without what else may be said about it.
 fn short(commit: &str) -> &str {
-    commit.split(' ').next().unwrap_or_default()
+    commit.split(',').next().unwrap_or_default()
 }
 
 fn area(most: f64) -> Area {
@@ -309,4 +309,16 @@ fn peers(entry: &Peers) -> String {
     ];
     picture.legend((20.0, 74.0), &names);
     picture.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_says_that_there_was_work_in_progress() {
+        assert_eq!(short("4cbca11"), "4cbca11");
+        let built = "4cbca11 with work in progress, built without LTO";
+        assert_eq!(short(built), "4cbca11 with work in progress");
+    }
 }
