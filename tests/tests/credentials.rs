@@ -106,3 +106,34 @@ async fn a_key_that_is_refused_for_one_device_platform_holds_that_one_only() -> 
     assert_eq!(requests(&stack).await?.values().sum::<u64>() - 300, in_vain);
     stack.stop().await
 }
+
+#[tokio::test]
+async fn a_credential_that_the_worker_lacks_is_shown_as_held() -> Result<()> {
+    let mut stack = Roles::start("credmissing").await?;
+    let settings = stack.folder.path().join("jraze.toml");
+    let complete = std::fs::read_to_string(&settings)?;
+    let apns = "[[credentials]]\napp = 1\nprovider = \"apns\"";
+    let (without, _) = complete.split_once(apns).context("APNs comes last")?;
+    std::fs::write(&settings, without)?;
+    let lacking = stack.another_worker()?;
+    std::mem::replace(&mut stack.worker, lacking).interrupt().await?;
+    let api = stack.api("server");
+    let people: Vec<Person> = (1..=400).map(Person).collect();
+    let bodies: Vec<Value> = people.iter().map(|person| person.registration()).collect();
+    register_devices(&api, &bodies).await?;
+    let on_apns = people.iter().filter(|person| person.is_ios()).count() as u64;
+
+    let path = launch(&api, json!({})).await?;
+    let waiting = until_so(&api, &path, "the hold is shown and FCM is done", 60, |seen| {
+        seen["holds"].as_array().is_some_and(|holds| !holds.is_empty())
+            && seen["counts"]["sent"] == 400 - on_apns
+    })
+    .await;
+    assert_eq!(waiting["status"], LAUNCHED);
+    let hold = &waiting["holds"][0];
+    assert_eq!(
+        (&hold["send_platform"], &hold["reason"]),
+        (&json!(2), &json!("jraze:no_credential"))
+    );
+    stack.stop().await
+}

@@ -31,7 +31,7 @@ use jraze_storage::fleet::CredentialHold;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::gates::{Closed, Gated, Gates};
+use crate::gates::{Gated, Gates, Held};
 use crate::pace::Lane;
 use crate::ports::Fleet;
 
@@ -131,12 +131,9 @@ impl Membership {
                 Err(error) => tracing::warn!(%error, "counting the workers under a quota failed"),
             }
             apply(&standings);
-            let closed = self.gates.closed(Instant::now());
-            if !(told.is_empty() && closed.is_empty()) {
-                let holds: Vec<_> = closed
-                    .iter()
-                    .map(|closed| hold(closed, self.clock.now()))
-                    .collect();
+            let held = self.gates.held(Instant::now());
+            if !(told.is_empty() && held.is_empty()) {
+                let holds: Vec<_> = held.iter().map(|held| hold(held, self.clock.now())).collect();
                 let telling = fleet.hold(&self.owner, &holds);
                 if let Err(error) = meanwhile(telling, || apply(&standings)).await {
                     tracing::warn!(%error, "telling which credentials are held failed");
@@ -164,14 +161,14 @@ async fn meanwhile<T>(question: impl Future<Output = T>, look: impl Fn()) -> T {
     }
 }
 
-fn hold(closed: &Closed, now: DateTime<Utc>) -> CredentialHold {
-    let Gated { app, by, on } = closed.gated;
+fn hold(held: &Held, now: DateTime<Utc>) -> CredentialHold {
+    let Gated { app, by, on } = held.gated;
     CredentialHold {
         app,
         via: Via { by, on },
-        reason: closed.reason.clone(),
-        since: now - closed.since,
-        until: now + closed.left,
+        reason: held.reason.clone(),
+        since: now - held.since,
+        until: now + held.left,
     }
 }
 

@@ -1,8 +1,9 @@
-//! Credentials that a provider refuses are left alone for a while.
+//! Credentials that a provider refuses, or that this worker lacks, are left alone for a while.
 //!
 //! A broken credential is nobody's delivery failing: sends that meet a closed gate are carried on later
 //! without costing an attempt, and no device hears of it. The gate closes for the provider's own wait,
-//! or for a doubling wait of ours, and one success opens it.
+//! or for a doubling wait of ours. When that is over sends try again; one success opens the gate, and until
+//! then the credential counts as held, because nobody knows better.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -16,6 +17,11 @@ use tokio::time::Instant;
 
 const FIRST_WAIT: Duration = Duration::from_secs(15);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// A gate that nobody came to for so long after its wait tells nothing any more, and is forgotten.
+const KEPT: Duration = Duration::from_secs(300);
+
+/// The word of a delivery through a credential that this worker does not have.
+pub(crate) const NO_CREDENTIAL: &str = "jraze:no_credential";
 
 /// What a gate is in front of: a credential, or a credential for one device platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,14 +55,14 @@ struct Gate {
     reason: Reason,
 }
 
-/// A closed gate, for those who ask why a campaign waits.
+/// A gate that is closed or being tried, for those who ask why a campaign waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Closed {
+pub(crate) struct Held {
     pub(crate) gated: Gated,
     pub(crate) reason: Reason,
     /// How long ago it was closed for the first time.
     pub(crate) since: Duration,
-    /// How long it stays closed.
+    /// How long it stays closed; nothing while it is being tried.
     pub(crate) left: Duration,
 }
 
@@ -103,26 +109,28 @@ impl Gates {
         gate.next_wait = (gate.next_wait * 2).min(LONGEST_WAIT);
         gate.reason = reason.clone();
         let Gated { app, by, on } = gated;
-        tracing::warn!(app.id = app.0, provider = ?by, device_platform = ?on, %reason, "credential refused, sending with it is held");
+        tracing::warn!(app.id = app.0, provider = ?by, device_platform = ?on, %reason, "sending with a credential is held");
     }
 
-    /// The gates that are closed.
-    pub(crate) fn closed(&self, now: Instant) -> Vec<Closed> {
+    /// The gates through which nothing went since they were closed.
+    pub(crate) fn held(&self, now: Instant) -> Vec<Held> {
         if self.are_open() {
             return Vec::new();
         }
-        let gates = self.gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let closed = gates.iter().filter(|(_, gate)| gate.closed_until > now);
-        let mut closed: Vec<_> = closed
-            .map(|(gated, gate)| Closed {
+        let mut gates = self.gates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        gates.retain(|_, gate| now < gate.closed_until + KEPT);
+        self.any.store(!gates.is_empty(), Ordering::Release);
+        let mut held: Vec<_> = gates
+            .iter()
+            .map(|(gated, gate)| Held {
                 gated: *gated,
                 reason: gate.reason.clone(),
                 since: now.saturating_duration_since(gate.since),
-                left: gate.closed_until - now,
+                left: gate.closed_until.saturating_duration_since(now),
             })
             .collect();
-        closed.sort_by_key(|closed| closed.gated);
-        closed
+        held.sort_by_key(|held| held.gated);
+        held
     }
 
     /// The provider took something for there: whatever was wrong is not any more. What it took while a gate
@@ -208,19 +216,35 @@ mod tests {
         assert_eq!(gates.closed_for(android, later), Some(FIRST_WAIT));
     }
     #[test]
-    fn what_is_closed_says_why_and_since_the_first_refusal() {
+    fn what_is_held_says_why_and_since_the_first_refusal_and_is_held_until_something_goes_through() {
         let (gates, now) = (Gates::default(), Instant::now());
-        assert_eq!(gates.closed(now), []);
-        gates.close(CREDENTIAL, None, &refused(), now);
-        let later = now + FIRST_WAIT;
-        assert_eq!(gates.closed(later), [], "it is being tried");
-        gates.close(CREDENTIAL, None, &refused(), later);
-        let closed = Closed {
+        assert_eq!(gates.held(now), []);
+        let held = |since, left| Held {
             gated: CREDENTIAL,
             reason: refused(),
-            since: FIRST_WAIT,
-            left: FIRST_WAIT * 2,
+            since,
+            left,
         };
-        assert_eq!(gates.closed(later), [closed]);
+        gates.close(CREDENTIAL, None, &refused(), now);
+        assert_eq!(gates.held(now), [held(Duration::ZERO, FIRST_WAIT)]);
+        let tried = now + FIRST_WAIT + Duration::from_secs(1);
+        let since = tried - now;
+        assert_eq!(gates.closed_for(CREDENTIAL, tried), None);
+        assert_eq!(gates.held(tried), [held(since, Duration::ZERO)]);
+        gates.close(CREDENTIAL, None, &refused(), tried);
+        assert_eq!(gates.held(tried), [held(since, FIRST_WAIT * 2)]);
+        let later = tried + FIRST_WAIT * 2;
+        assert_eq!(gates.held(later).len(), 1);
+        gates.open(CREDENTIAL, later);
+        assert_eq!(gates.held(later), []);
+    }
+    #[test]
+    fn a_gate_that_nobody_comes_to_any_more_is_forgotten() {
+        let (gates, now) = (Gates::default(), Instant::now());
+        gates.close(CREDENTIAL, None, &refused(), now);
+        let opens = now + FIRST_WAIT;
+        assert_eq!(gates.held(opens + KEPT - Duration::from_secs(1)).len(), 1);
+        assert_eq!(gates.held(opens + KEPT), []);
+        assert!(gates.are_open());
     }
 }

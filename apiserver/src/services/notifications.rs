@@ -258,7 +258,7 @@ impl Notifications {
             self.ledger.failures(id, MAX_FAILURES).await?
         });
         if is_running {
-            seen.holds = self.fleet.holds(app, self.clock.now()).await?;
+            seen.holds = self.fleet.holds(app).await?;
         }
         Ok(seen)
     }

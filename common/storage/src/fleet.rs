@@ -26,14 +26,15 @@ use crate::time::{read, stored};
 /// The name of the collection.
 pub(crate) const COLLECTION: &str = "workers";
 
-/// A credential that a worker leaves alone for a while, because the provider refuses it.
+/// A credential that a worker leaves alone for a while, because the provider refuses it or the worker lacks
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CredentialHold {
     /// Whose.
     pub app: AppId,
     /// Which, and for which devices.
     pub via: Via,
-    /// The provider's own word.
+    /// The provider's own word, or the worker's.
     pub reason: Reason,
     /// Since when it is refused without a success in between.
     pub since: DateTime<Utc>,
@@ -162,12 +163,13 @@ impl Fleet {
         Ok(())
     }
 
-    /// The credentials of an app that some worker leaves alone at `now`. What several of them say of one
-    /// is said once: since the earliest, until the latest.
+    /// The credentials of an app that some worker leaves alone, or tries again without a success so far: a
+    /// worker that says so has to go on saying it, so the end of its wait is not the end of the hold. What
+    /// several of them say of one is said once: since the earliest, until the latest.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not answer.
-    pub async fn holds(&self, app: AppId, now: DateTime<Utc>) -> Result<Vec<CredentialHold>, StorageError> {
+    pub async fn holds(&self, app: AppId) -> Result<Vec<CredentialHold>, StorageError> {
         let filter = doc! {
             "holds.app_id": i32::from(app.0),
             "$expr": { "$gt": ["$expire_at", "$$NOW"] },
@@ -183,7 +185,7 @@ impl Fleet {
         let mut found: BTreeMap<Via, CredentialHold> = BTreeMap::new();
         let all = rows.into_iter().flat_map(|row| row.holds);
         for hold in all.filter_map(HoldDocument::read) {
-            if hold.app != app || hold.until <= now {
+            if hold.app != app {
                 continue;
             }
             let known = found.entry(hold.via).or_insert_with(|| hold.clone());

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use chrono::DateTime;
 use futures_util::future::join_all;
-use jraze_storage::fleet::Fleet;
+use jraze_domain::device::SendPlatform;
+use jraze_domain::dispatch::Reason;
+use jraze_domain::ids::AppId;
+use jraze_storage::dispatch::Via;
+use jraze_storage::fleet::{CredentialHold, Fleet};
 use jraze_storage::test_util::TestDatabase;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -66,6 +71,39 @@ async fn of_many_that_come_at_once_the_last_one_counts_them_all() {
     .await;
     let most = counted.into_iter().map(|count| count.expect("counted")[0]).max();
     assert_eq!(most, Some(20));
+}
+
+#[tokio::test]
+async fn a_credential_is_held_while_a_worker_says_so_though_its_wait_is_over() {
+    let database = TestDatabase::new().await;
+    let fleet = Fleet::new(&database);
+    let hold = |app, reason, since, until| CredentialHold {
+        app: AppId(app),
+        via: Via {
+            by: SendPlatform::Apns,
+            on: None,
+        },
+        reason: Reason::new(reason),
+        since: DateTime::from_timestamp(since, 0).unwrap(),
+        until: DateTime::from_timestamp(until, 0).unwrap(),
+    };
+    for (worker, lasts) in [("a", LONG), ("b", LONG), ("dies", Duration::from_millis(1))] {
+        fleet.present(worker, &[], lasts).await.unwrap();
+    }
+    fleet
+        .hold("a", &[hold(1, "old", 50, 100), hold(2, "other", 1, 2)])
+        .await
+        .unwrap();
+    fleet.hold("b", &[hold(1, "new", 60, 120)]).await.unwrap();
+    fleet
+        .hold("dies", &[hold(3, "dead", 1, i64::from(i32::MAX))])
+        .await
+        .unwrap();
+    assert_eq!(fleet.holds(AppId(1)).await.unwrap(), [hold(1, "new", 50, 120)]);
+    assert_eq!(fleet.holds(AppId(2)).await.unwrap(), [hold(2, "other", 1, 2)]);
+    assert_eq!(fleet.holds(AppId(3)).await.unwrap(), []);
+    fleet.hold("b", &[]).await.unwrap();
+    assert_eq!(fleet.holds(AppId(1)).await.unwrap(), [hold(1, "old", 50, 100)]);
 }
 
 #[tokio::test]
