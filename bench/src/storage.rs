@@ -4,6 +4,8 @@
 //! in several rounds; what is told of two things is their ratio in the same round. Processor time is that of
 //! mongod and of this process, from `/proc`, in hundredths of a second.
 
+mod audiences;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,12 +21,12 @@ use jraze_storage::send_log::{LogBatch, LogEvent, SendLog};
 use jraze_storage::tallies::{Batch, Tallies};
 use jraze_storage::{MongoSettings, Store};
 use jraze_tests::stack::Dev;
-use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
+use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::Hint;
 use serde_json::{Value, json};
 
+use self::audiences::audiences;
 use crate::Common;
-use crate::processor::ticks;
 use crate::storage_report::{Figures, Report};
 use crate::storage_world::{APP, DATABASE, Server, collection, device_ids_in_order, fill, notifications};
 
@@ -42,10 +44,20 @@ pub(crate) struct Options {
     /// The small cache of the second part, in gigabytes.
     #[arg(long, default_value_t = 0.25)]
     small_cache: f64,
+    /// Only this; the table then lacks the rest. May be given more than once.
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
 }
 
-/// Parts of the chunked audience, as a campaign to a million devices has.
-const PARTS: u16 = 100;
+/// What is measured, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    Ledger,
+    History,
+    Counts,
+    Audiences,
+}
+
 /// Buckets that history is written for; the others would be gigabytes that nobody reads.
 const LOGGED_BUCKETS: u16 = 20;
 const ROWS: [u64; 3] = [2_000, 20_000, 200_000];
@@ -62,24 +74,28 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     println!("{} devices in {:.0?}", options.devices, began.elapsed());
 
     let mut figures = Figures::default();
-    ledger(&store, &raw, rounds, &mut figures).await?;
-    history(
-        &store,
-        &server,
-        options.devices,
-        options.campaigns,
-        rounds,
-        &mut figures,
-    )
-    .await?;
-    counts(&store, &raw, rounds, &mut figures).await?;
-    audiences(&store, &server, &raw, rounds, "", &mut figures).await?;
+    let wanted = |part| options.only.is_empty() || options.only.contains(&part);
+    if wanted(Part::Ledger) {
+        ledger(&store, &raw, rounds, &mut figures).await?;
+    }
+    if wanted(Part::History) {
+        let (devices, campaigns) = (options.devices, options.campaigns);
+        history(&store, &server, devices, campaigns, rounds, &mut figures).await?;
+    }
+    if wanted(Part::Counts) {
+        counts(&store, &raw, rounds, &mut figures).await?;
+    }
+    if wanted(Part::Audiences) {
+        audiences(&store, &server, &raw, rounds, "", &mut figures).await?;
+    }
     store.close().await;
     let server = server.restart(options.small_cache).await?;
-    let (store, raw) = (connect(&server).await?, server.client().await?.database(DATABASE));
-    let label = format!(", cache of {} GB", options.small_cache);
-    audiences(&store, &server, &raw, rounds, &label, &mut figures).await?;
-    store.close().await;
+    if wanted(Part::Audiences) {
+        let (store, raw) = (connect(&server).await?, server.client().await?.database(DATABASE));
+        let label = format!(", cache of {} GB", options.small_cache);
+        audiences(&store, &server, &raw, rounds, &label, &mut figures).await?;
+        store.close().await;
+    }
     server.stop().await?;
     let report = Report {
         devices: options.devices,
@@ -388,99 +404,6 @@ fn whole(buckets: BucketRange) -> AudienceRange {
         buckets,
         upper_id: DeviceId(u64::MAX),
         after: None,
-    }
-}
-
-/// The audience by a hundred cursors of jraze, and by one of the plain driver that only looks at what comes.
-async fn audiences(
-    store: &Store,
-    server: &Server,
-    raw: &mongodb::Database,
-    rounds: usize,
-    label: &str,
-    figures: &mut Figures,
-) -> Result<()> {
-    let audiences = Audiences::new(store);
-    let devices = collection::<RawDocumentBuf>(raw, "devices");
-    let chosen = trees()?
-        .into_iter()
-        .filter(|(name, _)| ["1 %, text", "10 %, OR", "56 %, OR of three", "everybody"].contains(name));
-    for (name, condition) in chosen {
-        for _ in 0..rounds {
-            let before = Used::of(server)?;
-            let filter = audience(&whole(BucketRange::ALL), &condition, now());
-            let projection = doc! { "push_token": 1, "send_platform": 1, "device_platform": 1 };
-            let mut cursor = devices
-                .find(filter)
-                .projection(projection)
-                .batch_size(5_000)
-                .await?;
-            let mut plain = 0_u64;
-            while cursor.advance().await? {
-                plain += u64::from(cursor.current().as_bytes().len() > 4);
-            }
-            let between = Used::of(server)?;
-            let mut chunked = 0_u64;
-            for part in 0..PARTS {
-                let width = 10_000 / PARTS;
-                let buckets = BucketRange {
-                    first: part * width + 1,
-                    last: (part + 1) * width,
-                };
-                let mut stream = audiences.stream(whole(buckets), &condition, now()).await?;
-                while stream.next().await?.is_some() {
-                    chunked += 1;
-                }
-            }
-            let after = Used::of(server)?;
-            ensure!(plain == chunked, "{plain} and {chunked}");
-            let (plain, chunked) = (before.until(&between), between.until(&after));
-            figures.add(
-                &format!("audience, {name}{label}: one plain cursor, ms of CPU"),
-                plain.cpu,
-            );
-            figures.add(
-                &format!("audience, {name}{label}: a hundred parts, ms of CPU"),
-                chunked.cpu,
-            );
-            figures.add(
-                &format!("**audience, {name}{label}: parts over plain, CPU**"),
-                chunked.cpu / plain.cpu,
-            );
-            figures.add(
-                &format!("audience, {name}{label}: parts over plain, time"),
-                chunked.wall / plain.wall,
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Processor time of mongod and this process, and the time.
-struct Used {
-    cpu: Duration,
-    at: Instant,
-}
-
-struct Took {
-    cpu: f64,
-    wall: f64,
-}
-
-impl Used {
-    fn of(server: &Server) -> Result<Self> {
-        let own = ticks(std::path::Path::new("/proc/self")).context("no /proc")?;
-        Ok(Self {
-            cpu: own + server.cpu()?,
-            at: Instant::now(),
-        })
-    }
-
-    fn until(&self, later: &Self) -> Took {
-        Took {
-            cpu: millis(later.cpu.saturating_sub(self.cpu)),
-            wall: millis(later.at - self.at),
-        }
     }
 }
 
