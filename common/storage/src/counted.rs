@@ -10,14 +10,25 @@ use crate::devices::fields;
 use crate::packing;
 pub use crate::send_log::counted::pack;
 
-/// Packed ids, unpacked.
+/// The ids as a window has them, in one piece.
+pub fn pack_in_order(devices: &[DeviceId]) -> Vec<u8> {
+    packing::pack_ids(devices)
+}
+
+/// The ids as the log has them, in one piece.
+pub fn pack_sorted(mut devices: Vec<DeviceId>) -> Vec<u8> {
+    devices.sort_unstable();
+    packing::pack_sorted(&devices)
+}
+
+/// Ids as [`pack_in_order`] packs them, unpacked.
 pub fn unpack(packed: &[u8]) -> Option<Vec<DeviceId>> {
     packing::unpack_ids(packed)
 }
 
-/// Whether a device stands among packed ids, as its history asks of every document.
+/// Whether a device stands among ids as [`pack_sorted`] packs them; its history asks every document.
 pub fn is_among(packed: &[u8], device: DeviceId) -> bool {
-    packing::position_of(packed, device).is_some()
+    matches!(packing::position_in_sorted(packed, device), Ok(Some(_)))
 }
 
 /// A device as an audience's cursor gives it.

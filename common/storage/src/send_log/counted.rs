@@ -7,9 +7,12 @@ use crate::packing;
 
 /// The packed ids of each document that a batch becomes.
 pub fn pack(devices: &[DeviceId]) -> Vec<Vec<u8>> {
-    let shards = shards(devices);
+    let mut shards = shards(devices);
     shards
-        .values()
-        .map(|devices| packing::pack_ids(devices))
+        .values_mut()
+        .map(|devices| {
+            devices.sort_unstable();
+            packing::pack_sorted(devices)
+        })
         .collect()
 }

@@ -1,10 +1,8 @@
 //! What was logged for a device.
 
 use chrono::{DateTime, Utc};
-use futures_util::future::try_join_all;
 use jraze_domain::ids::{AppId, DeviceId, NotificationId};
-use mongodb::Collection;
-use mongodb::bson::{self, RawBsonRef, RawDocument, RawDocumentBuf, doc};
+use mongodb::bson::{self, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 
 use super::shards::Shard;
 use super::{COLLECTION, LogEvent, SendLog};
@@ -40,41 +38,43 @@ impl SendLog {
     /// # Errors
     /// [`StorageError`] when the database does not answer or a document is corrupt.
     pub async fn history(&self, app: AppId, device: DeviceId) -> Result<Vec<HistoryEntry>, StorageError> {
-        // Side by side, because most are empty and all there is to them is the way there and back.
-        let shards = Shard::all_of(device);
-        let found = try_join_all(shards.map(|shard| self.of_shard(app, shard, device))).await?;
-        let mut entries = found.concat();
-        entries.sort_unstable_by_key(|entry| std::cmp::Reverse((entry.created_at, entry.id)));
-        Ok(entries)
-    }
-
-    async fn of_shard(
-        &self,
-        app: AppId,
-        shard: Shard,
-        device: DeviceId,
-    ) -> Result<Vec<HistoryEntry>, StorageError> {
-        let documents: Collection<RawDocumentBuf> = self.collection.clone_with_type();
-        let newest = NotificationId(i64::MAX);
-        let mut cursor = documents
-            .find(doc! { "_id": shard.range(app, newest) })
-            .sort(doc! { "_id": 1 })
-            .limit(MOST_DOCUMENTS)
+        let mut cursor = self
+            .collection
+            .aggregate(pipeline(app, device))
             .batch_size(BATCH_SIZE)
+            .with_type::<RawDocumentBuf>()
             .await?;
         let mut entries = Vec::new();
         while cursor.advance().await? {
             entries.extend(entry(cursor.current(), device)?);
         }
+        entries.sort_unstable_by_key(|entry| std::cmp::Reverse((entry.created_at, entry.id)));
         Ok(entries)
     }
+}
+
+/// The documents of all shards that the device may be in. One command, because most shards are empty and a
+/// command for each costs more than the documents of the others.
+fn pipeline(app: AppId, device: DeviceId) -> Vec<Document> {
+    let newest = NotificationId(i64::MAX);
+    let [first, others @ ..] = Shard::all_of(device).map(|shard| {
+        vec![
+            doc! { "$match": { "_id": shard.range(app, newest) } },
+            doc! { "$sort": { "_id": 1 } },
+            doc! { "$limit": MOST_DOCUMENTS },
+        ]
+    });
+    let others = others
+        .into_iter()
+        .map(|shard| doc! { "$unionWith": { "coll": COLLECTION, "pipeline": shard } });
+    first.into_iter().chain(others).collect()
 }
 
 /// What a document says of a device, if anything.
 fn entry(document: &RawDocument, device: DeviceId) -> Result<Option<HistoryEntry>, StorageError> {
     let (mut notification, mut event, mut created_at, mut first, mut position) =
         (None, None, None, None, None);
-    let mut names_devices = false;
+    let mut devices = false;
     // One pass; look-ups by name would each start at the front.
     for field in document {
         let (name, value) = field.map_err(|_| corrupt("(any)", notification))?;
@@ -83,15 +83,21 @@ fn entry(document: &RawDocument, device: DeviceId) -> Result<Option<HistoryEntry
             ("event", RawBsonRef::Int32(number)) => event = LogEvent::from_number(number),
             ("created_at", RawBsonRef::DateTime(at)) => created_at = Some(at),
             ("first_event_id", RawBsonRef::Int64(id)) => first = Some(id),
+            ("sorted", RawBsonRef::Binary(packed)) => {
+                devices = true;
+                position = packing::position_in_sorted(packed.bytes, device)
+                    .map_err(|_| corrupt("sorted", notification))?;
+            }
+            // As it was written before.
             ("devices", RawBsonRef::Binary(packed)) => {
-                names_devices = true;
+                devices = true;
                 position = packing::position_of(packed.bytes, device);
             }
             _ => {}
         }
     }
-    if !names_devices {
-        return Err(corrupt("devices", notification));
+    if !devices {
+        return Err(corrupt("sorted", notification));
     }
     let Some(position) = position else {
         return Ok(None);
@@ -109,4 +115,109 @@ fn entry(document: &RawDocument, device: DeviceId) -> Result<Option<HistoryEntry
 fn corrupt(field: &'static str, notification: Option<i64>) -> StorageError {
     let notification = notification.map_or_else(|| "?".to_owned(), |id| id.to_string());
     StorageError::corrupt(COLLECTION, field, notification)
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::Collection;
+
+    use super::super::{LogBatch, LogDocument};
+    use super::*;
+    use crate::test_util::TestDatabase;
+
+    const APP: AppId = AppId(1);
+
+    fn at(minute: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_790_000_000 + 60 * minute, 0).expect("in range")
+    }
+
+    fn batch<'a>(notification: i64, devices: &'a [DeviceId]) -> LogBatch<'a> {
+        LogBatch {
+            app: APP,
+            notification: NotificationId(notification),
+            batch_id: "7:p:0:1",
+            event: LogEvent::Sent,
+            devices,
+        }
+    }
+
+    /// What a version before sorted devices wrote.
+    #[derive(serde::Serialize)]
+    struct Before {
+        #[serde(rename = "_id")]
+        id: bson::Binary,
+        app_id: i32,
+        notification_id: i64,
+        event: i32,
+        created_at: bson::DateTime,
+        first_event_id: i64,
+        devices: bson::Binary,
+    }
+
+    #[tokio::test]
+    async fn documents_of_before_are_read_and_a_replay_over_them_changes_nothing() {
+        let database = TestDatabase::new().await;
+        let log = SendLog::new(&database);
+        let devices = [9, 3, 70_000, 5].map(DeviceId);
+        let of_batch = batch(1, &devices);
+        let before: Collection<Before> = database.collection(COLLECTION);
+        for (shard, devices) in super::super::shards::shards(&devices) {
+            let document = Before {
+                id: packing::binary(super::super::key(&of_batch, shard)),
+                app_id: 1,
+                notification_id: 1,
+                event: 1,
+                created_at: crate::time::stored(at(1)),
+                first_event_id: 40,
+                devices: packing::binary(packing::pack_ids(&devices)),
+            };
+            before.insert_one(document).await.expect("inserted");
+        }
+        log.add(&of_batch, at(2)).await.expect("a replay is fine");
+        log.add(&batch(2, &devices), at(3)).await.expect("logged");
+        for device in devices {
+            let history = log.history(APP, device).await.expect("answers");
+            let seen: Vec<_> = history.iter().map(|e| (e.notification.0, e.created_at)).collect();
+            assert_eq!(seen, [(2, at(3)), (1, at(1))], "{device}");
+        }
+        assert_eq!(log.history(APP, DeviceId(4)).await.expect("answers"), []);
+    }
+
+    #[tokio::test]
+    async fn each_device_of_a_batch_has_a_number_of_its_own_in_whatever_order_they_come() {
+        let database = TestDatabase::new().await;
+        let log = SendLog::new(&database);
+        let devices: Vec<DeviceId> = (0..700_u64)
+            .rev()
+            .map(|n| DeviceId(1 + n * n * 31 % 90_001))
+            .collect();
+        log.add(&batch(1, &devices), at(1)).await.expect("logged");
+        let mut numbers = std::collections::BTreeSet::new();
+        for device in &devices {
+            let history = log.history(APP, *device).await.expect("answers");
+            assert_eq!(history.len(), 1, "{device}");
+            numbers.insert(history[0].id);
+        }
+        assert_eq!(numbers, (1..=700).collect());
+    }
+
+    #[tokio::test]
+    async fn a_document_whose_devices_cannot_be_read_is_no_empty_history() {
+        let database = TestDatabase::new().await;
+        let log = SendLog::new(&database);
+        let devices = [DeviceId(5)];
+        log.add(&batch(1, &devices), at(1)).await.expect("logged");
+        let documents: Collection<LogDocument> = database.collection(COLLECTION);
+        for damage in [
+            doc! { "$set": { "sorted": packing::binary(vec![3, 0, 0]) } },
+            doc! { "$rename": { "sorted": "of_tomorrow" } },
+        ] {
+            documents.update_one(doc! {}, damage).await.expect("damaged");
+            let history = log.history(APP, DeviceId(5)).await;
+            assert!(
+                matches!(history, Err(StorageError::Corrupt { .. })),
+                "{history:?}"
+            );
+        }
+    }
 }

@@ -14,6 +14,8 @@
 //! narrowest level that still packs it into few documents: dense campaigns use narrow shards that other
 //! devices' histories never touch, sparse ones do not fall apart into a document per device. A bucket grows
 //! with its app, a run does not: it holds 1,678 devices at most, whatever the size of the app.
+//! The devices lie sorted (`crate::packing`), so they take three bytes each instead of eight, and looking for
+//! one is a few steps. Documents of before have them in the order of the batch, in a field of another name.
 //! The notification is inverted so that the newest comes first. The batch is part of the id, which
 //! makes a replayed batch meet its own documents and change nothing.
 //!
@@ -113,7 +115,7 @@ struct LogDocument {
     event: i32,
     created_at: bson::DateTime,
     first_event_id: i64,
-    devices: Binary,
+    sorted: Binary,
 }
 
 /// The repository of the log.
@@ -143,7 +145,8 @@ impl SendLog {
         let mut next_event = self.numbers.next_many(batch.devices.len() as u64, now).await? as i64;
         let documents: Vec<LogDocument> = shards(batch.devices)
             .into_iter()
-            .map(|(shard, devices)| {
+            .map(|(shard, mut devices)| {
+                devices.sort_unstable();
                 let first_event_id = next_event;
                 next_event += devices.len() as i64;
                 LogDocument {
@@ -153,7 +156,7 @@ impl SendLog {
                     event: batch.event.number(),
                     created_at: stored(now),
                     first_event_id,
-                    devices: packing::binary(packing::pack_ids(&devices)),
+                    sorted: packing::binary(packing::pack_sorted(&devices)),
                 }
             })
             .collect();
