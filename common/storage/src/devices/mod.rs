@@ -13,6 +13,7 @@
 
 mod bulk;
 mod bulk_write;
+mod count;
 mod documents;
 mod export;
 mod insert;

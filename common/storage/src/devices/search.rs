@@ -1,7 +1,8 @@
 //! Finding devices by names, by a condition, or both, a page at a time.
 //!
-//! For people and tools that look at some devices. It counts and skips, which costs time in proportion
-//! to what it passes over: campaigns read audiences as a stream instead.
+//! For people and tools that look at some devices. It counts, in parts side by side unless names say where to
+//! look, and skips, which costs time in proportion to what it passes over: campaigns read audiences as a stream
+//! instead.
 
 use std::time::Duration;
 
@@ -123,8 +124,8 @@ pub struct DevicePage {
 }
 
 impl Devices {
-    /// One page of a search. `now` is what relative dates count from, `max_time` how long each of the
-    /// two queries may take.
+    /// One page of a search. `now` is what relative dates count from, `max_time` how long counting and
+    /// reading may take each.
     ///
     /// # Errors
     /// [`StorageError::TimedOut`] when one took longer, other errors when the database does not answer.
@@ -135,17 +136,18 @@ impl Devices {
         now: DateTime<Utc>,
         max_time: Duration,
     ) -> Result<DevicePage, StorageError> {
-        let filter = filter(
-            app,
-            search.external_ids.as_deref(),
-            search.condition.as_ref(),
-            now,
-        );
-        let total = self
-            .collection
-            .count_documents(filter.clone())
-            .max_time(max_time)
-            .await?;
+        let condition = search.condition.as_ref();
+        let filter = filter(app, search.external_ids.as_deref(), condition, now);
+        let total = match &search.external_ids {
+            Some(_) => {
+                let count = self.collection.count_documents(filter.clone());
+                count.max_time(max_time).await?
+            }
+            None => {
+                self.count_apart(app, &condition_filter(condition, now), max_time)
+                    .await?
+            }
+        };
         let size = search.size.min(DeviceSearch::MAX_SIZE);
         let mut devices = Vec::new();
         // A limit of zero means no limit to MongoDB.
@@ -176,8 +178,8 @@ impl Devices {
         now: DateTime<Utc>,
         max_time: Duration,
     ) -> Result<u64, StorageError> {
-        let filter = filter(app, None, Some(condition), now);
-        Ok(self.collection.count_documents(filter).max_time(max_time).await?)
+        self.count_apart(app, &condition_filter(Some(condition), now), max_time)
+            .await
     }
 }
 
@@ -194,13 +196,18 @@ fn filter(
         }
         None => doc! { "_id": id_range(app, BucketRange::ALL, None) },
     };
+    filter.extend(condition_filter(condition, now));
+    filter
+}
+
+fn condition_filter(condition: Option<&Condition>, now: DateTime<Utc>) -> Document {
     let condition = condition
         .map(|condition| compile(condition, now))
         .unwrap_or_default();
-    if !condition.is_empty() {
-        filter.insert("$and", vec![condition]);
+    if condition.is_empty() {
+        return condition;
     }
-    filter
+    doc! { "$and": [condition] }
 }
 
 /// Ends with the storage id, so that pages neither repeat nor skip equals.

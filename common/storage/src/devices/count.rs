@@ -1,0 +1,105 @@
+//! Counting devices in ranges of buckets side by side, because the server gives one core to each query.
+//!
+//! No device is counted twice or missed for that: it keeps its bucket for ever.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use jraze_domain::dispatch::plan::partitions;
+use jraze_domain::ids::AppId;
+use mongodb::bson::{Document, doc};
+use mongodb::options::Hint;
+use tokio::time::Instant;
+
+use crate::audience_filter::id_range;
+use crate::error::StorageError;
+
+use super::Devices;
+
+/// Parts of a count, and how many of them the server is asked for at once: it has that many cores, or does
+/// one after the other. More parts than that, so that one that takes longer holds up none.
+const APART: u64 = 20;
+const AT_ONCE: usize = 8;
+
+impl Devices {
+    /// How many devices of the app a filter on anything but `_id` selects, read in storage order.
+    pub(super) async fn count_apart(
+        &self,
+        app: AppId,
+        filter: &Document,
+        max_time: Duration,
+    ) -> Result<u64, StorageError> {
+        let end = Instant::now() + max_time;
+        let counts = partitions(APART, 1).into_iter().map(|buckets| async move {
+            let mut part = doc! { "_id": id_range(app, buckets, None) };
+            part.extend(filter.clone());
+            // Nothing is no limit to the server.
+            let left = end.saturating_duration_since(Instant::now());
+            let count = self.collection.count_documents(part);
+            let count = count.hint(Hint::Keys(doc! { "_id": 1 }));
+            count.max_time(left.max(Duration::from_millis(1))).await
+        });
+        let mut counts = stream::iter(counts).buffer_unordered(AT_ONCE);
+        let mut sum = 0;
+        while let Some(count) = counts.try_next().await? {
+            sum += count;
+        }
+        Ok(sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use jraze_domain::audience::{Condition, Limits};
+    use jraze_domain::device::{ExternalId, Registration, bucket};
+    use jraze_domain::ids::DeviceId;
+    use serde_json::json;
+
+    use super::*;
+    use crate::devices::{COLLECTION, Change, DeviceSearch};
+    use crate::test_util::TestDatabase;
+
+    #[tokio::test]
+    async fn the_total_of_a_search_is_counted_in_parts_unless_names_say_where_to_look() {
+        let database = TestDatabase::new().await;
+        let (app, now, max_time) = (AppId(1), DateTime::UNIX_EPOCH, Duration::from_secs(10));
+        let devices = Devices::new(&database);
+        let name = |n: i32| ExternalId::new(format!("d{n}")).expect("a name");
+        let all = (0..900).map(|n| Change::register(Registration::of(name(n))));
+        for outcome in devices.import(app, all.collect(), now).await {
+            outcome.expect("made");
+        }
+        let profile = async |level: i32| {
+            let set = database.database().run_command(doc! { "profile": level });
+            set.await.expect("set");
+        };
+        let tree = json!({"key": "device.random_bucket", "operator": "int_lte", "value": 3_000});
+        let low = (1..=900).filter(|id| bucket(DeviceId(*id)) <= 3_000).count() as u64;
+        let condition = Condition::parse(&tree, Limits::default()).expect("a tree");
+        profile(2).await;
+        for (condition, total) in [(Some(condition), low), (None, 900)] {
+            let search = DeviceSearch {
+                condition,
+                size: 3,
+                ..DeviceSearch::default()
+            };
+            let page = devices.search(app, &search, now, max_time).await;
+            let page = page.expect("answers");
+            assert_eq!((page.total, page.devices.len()), (total, 3));
+        }
+        let named = DeviceSearch {
+            external_ids: Some(vec![name(1), name(5_000)]),
+            size: 3,
+            ..DeviceSearch::default()
+        };
+        let page = devices.search(app, &named, now, max_time).await.expect("answers");
+        assert_eq!((page.total, page.devices.len()), (1, 1));
+        profile(0).await;
+
+        // By a name it is one count; and the totals say that parts neither overlap nor leave out any.
+        let profile = database.collection::<Document>("system.profile");
+        let counts = profile.count_documents(doc! { "command.aggregate": COLLECTION });
+        assert_eq!(counts.await.expect("counted"), 2 * APART + 1);
+    }
+}
