@@ -4,7 +4,7 @@
 //! rendered once per platform. A campaign that is no longer LAUNCHED is *halted*: units that hold its
 //! [`Campaign`] see that before their next send.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(crate) enum Run {
 pub(crate) struct Campaign<W: World> {
     pub(crate) notification: Notification,
     /// By who sends and what receives; an error is the outcome of every such device.
-    messages: HashMap<(SendPlatform, DevicePlatform), Result<PreparedIn<W>, Outcome>>,
+    messages: BTreeMap<(SendPlatform, DevicePlatform), Result<PreparedIn<W>, Outcome>>,
     /// Shared with the same campaign rendered again.
     run: Arc<AtomicU8>,
     /// Shared likewise.
@@ -57,7 +57,7 @@ impl<W: World> Campaign<W> {
             collapse: CollapseId::of(notification.uuid),
             expires_at: notification.draft.expires_at,
         };
-        let mut messages = HashMap::new();
+        let mut messages = BTreeMap::new();
         for by in SendPlatform::ALL.iter().copied() {
             let Some(provider) = providers.get(notification.app, by) else {
                 continue;

@@ -80,7 +80,12 @@ impl KeptLease {
 
     /// Whether something new may be started under it.
     pub(crate) fn is_safe(&self) -> bool {
-        self.safety.lasts(Instant::now())
+        self.is_safe_at(Instant::now())
+    }
+
+    /// The same, for who knows what time it is.
+    pub(crate) fn is_safe_at(&self, now: Instant) -> bool {
+        self.safety.lasts(now)
     }
 
     /// Cancelled once another worker holds the unit.

@@ -207,5 +207,8 @@ pub trait Provider: Debug + Send + Sync + 'static {
     fn quota(&self) -> Option<String>;
 }
 
+/// The client of a world's providers.
+pub type ProviderIn<W> = <<W as World>::Providers as Providers>::Provider;
+
 /// The message of a world's providers.
-pub type PreparedIn<W> = <<<W as World>::Providers as Providers>::Provider as Provider>::Prepared;
+pub type PreparedIn<W> = <ProviderIn<W> as Provider>::Prepared;

@@ -21,32 +21,53 @@ use tokio::time::Instant;
 
 use crate::brakes::BRAKED;
 use crate::campaigns::{Campaign, Run};
-use crate::gates::{Gated, Gates};
+use crate::gates::{Gated, Gates, NO_CREDENTIAL};
 use crate::lease::KeptLease;
 use crate::pace::{Bounds, Lane};
-use crate::ports::{Provider as _, Providers as _, World};
+use crate::ports::{Provider as _, ProviderIn, Providers as _, World};
 use crate::source::Place;
 
-/// What one send came to.
+/// What one send came to. Nearly all are accepted, so that takes no more room than a pointer: a window has
+/// thousands of them, which are moved from hand to hand.
 #[derive(Debug, Clone)]
-pub(crate) struct Answer {
-    pub(crate) outcome: Outcome,
+pub(crate) struct Answer(Option<Box<Told>>);
+
+/// What was told of a send that was not accepted.
+#[derive(Debug, Clone)]
+struct Told {
+    outcome: Outcome,
     /// When the request left.
     left_at: DateTime<Utc>,
     /// Which token was sent to, for answers that concern the token.
     token_hash: Option<[u8; 32]>,
 }
 
+static ACCEPTED: Outcome = Outcome::accepted();
+
 impl Answer {
+    /// Of a send that was not made.
+    fn unsent(outcome: Outcome, now: DateTime<Utc>) -> Self {
+        Self(Some(Box::new(Told {
+            outcome,
+            left_at: now,
+            token_hash: None,
+        })))
+    }
+
+    pub(crate) fn outcome(&self) -> &Outcome {
+        self.0.as_ref().map_or(&ACCEPTED, |told| &told.outcome)
+    }
+
     /// The token to take out of audiences, when the provider declared it dead.
     pub(crate) fn gone(&self, device: DeviceId) -> Option<GoneToken> {
-        let DeviceEffect::Dead { since } = self.outcome.device else {
+        let told = self.0.as_ref()?;
+        let DeviceEffect::Dead { since } = told.outcome.device else {
             return None;
         };
         Some(GoneToken {
             device,
-            token_hash: self.token_hash?,
-            registered_before: since.unwrap_or(self.left_at),
+            token_hash: told.token_hash?,
+            registered_before: since.unwrap_or(told.left_at),
         })
     }
 }
@@ -74,6 +95,13 @@ pub(crate) struct Sender<W: World> {
     /// queue here and not in the provider's client, so that a send looks at its campaign once more just
     /// before it leaves.
     lanes: Arc<HashMap<(AppId, SendPlatform), Arc<Lane>>>,
+}
+
+/// What all sends of a window by one provider need, looked up once for all of them. They stand by the
+/// number of the send platform.
+struct Way<'a, W: World> {
+    provider: Option<&'a ProviderIn<W>>,
+    lane: Option<&'a Lane>,
 }
 
 impl<W: World> Sender<W> {
@@ -151,12 +179,8 @@ impl<W: World> Sender<W> {
 
     /// The answers of a window that is not sent again though nobody knows whether it was sent.
     pub(crate) fn unknown(&self, devices: usize) -> Vec<Answer> {
-        let answer = Answer {
-            outcome: Outcome::new(Delivery::Unknown, "jraze:interrupted"),
-            left_at: self.clock.now(),
-            token_hash: None,
-        };
-        vec![answer; devices]
+        let outcome = Outcome::new(Delivery::Unknown, "jraze:interrupted");
+        vec![Answer::unsent(outcome, self.clock.now()); devices]
     }
 
     /// Sends to every place; answers are in the order of `places`.
@@ -169,12 +193,13 @@ impl<W: World> Sender<W> {
         // As many lines as may be begun at once, each taking the next place when it is done with one: a
         // future for each device would have to be allocated, moved and dropped for each.
         let (taken, known) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let ways = self.ways(campaign.notification.app);
         let line = async || {
             let mut answered = Vec::with_capacity(2 * places.len() / self.at_once);
             while let index = taken.fetch_add(1, Ordering::Relaxed)
                 && let Some(place) = places.get(index)
             {
-                answered.push((index, self.send(campaign, place, lease).await));
+                answered.push((index, self.send(campaign, &ways, place, lease).await));
                 came_in(known.fetch_add(1, Ordering::Relaxed) + 1, places.len());
             }
             answered
@@ -194,36 +219,46 @@ impl<W: World> Sender<W> {
             .collect()
     }
 
-    async fn send(&self, campaign: &Campaign<W>, place: &Place, lease: &KeptLease) -> Answer {
+    fn ways(&self, app: AppId) -> Vec<Way<'_, W>> {
+        let way = |by: &SendPlatform| Way {
+            provider: self.providers.get(app, *by),
+            lane: self.lanes.get(&(app, *by)).map(Arc::as_ref),
+        };
+        SendPlatform::ALL.iter().map(way).collect()
+    }
+
+    async fn send(
+        &self,
+        campaign: &Campaign<W>,
+        ways: &[Way<'_, W>],
+        place: &Place,
+        lease: &KeptLease,
+    ) -> Answer {
         let target = match place {
             Place::Device(target) => target,
             Place::Vanished(_) => {
-                let outcome = Outcome::new(Delivery::Skipped, "");
-                return Answer {
-                    outcome,
-                    left_at: self.clock.now(),
-                    token_hash: None,
-                };
+                return Answer::unsent(Outcome::new(Delivery::Skipped, ""), self.clock.now());
             }
         };
+        let way = &ways[usize::from(target.send_platform.number())];
         // Before a place in the lane, which other campaigns may want.
         let _careful = campaign.brakes.turn(target.send_platform).await;
-        let mut turn = match self.lanes.get(&(campaign.notification.app, target.send_platform)) {
+        let mut turn = match way.lane {
             Some(lane) => Some(lane.enter(campaign.notification.id).await),
             None => None,
         };
         if let Some(turn) = &mut turn {
             let wanted = || {
-                let now = self.clock.now();
-                self.before_sending(campaign, target, lease, now).is_none()
+                self.before_sending(campaign, target, lease, Instant::now())
+                    .is_none()
             };
             turn.wait_for_rate(wanted).await;
         }
-        let left_at = self.clock.now();
-        let outcome = match self.before_sending(campaign, target, lease, left_at) {
+        let leaves = Instant::now();
+        let outcome = match self.before_sending(campaign, target, lease, leaves) {
             Some(outcome) => outcome,
             None => {
-                let outcome = self.send_now(campaign, target, lease).await;
+                let outcome = self.send_now(campaign, way.provider, target, lease).await;
                 if let Some(turn) = &turn {
                     turn.report(pressure(&outcome));
                 }
@@ -231,12 +266,16 @@ impl<W: World> Sender<W> {
             }
         };
         campaign.brakes.note(target.send_platform, &outcome);
-        let dead = matches!(outcome.device, DeviceEffect::Dead { .. });
-        Answer {
-            outcome,
-            left_at,
-            token_hash: dead.then(|| token_hash(&target.token)),
+        if outcome == ACCEPTED {
+            return Answer(None);
         }
+        let dead = matches!(outcome.device, DeviceEffect::Dead { .. });
+        Answer(Some(Box::new(Told {
+            outcome,
+            // The wall clock is only asked where it matters.
+            left_at: self.clock.now() - leaves.elapsed(),
+            token_hash: dead.then(|| token_hash(&target.token)),
+        })))
     }
 
     /// The outcome of a send that is not made.
@@ -245,7 +284,7 @@ impl<W: World> Sender<W> {
         campaign: &Campaign<W>,
         target: &Target,
         lease: &KeptLease,
-        now: DateTime<Utc>,
+        now: Instant,
     ) -> Option<Outcome> {
         match campaign.run() {
             Run::Over => return Some(Outcome::new(Delivery::Canceled, "")),
@@ -260,26 +299,30 @@ impl<W: World> Sender<W> {
             .notification
             .draft
             .expires_at
-            .is_some_and(|expires_at| expires_at <= now)
+            .is_some_and(|expires_at| expires_at <= self.clock.now())
         {
             return Some(Outcome::new(Delivery::Expired, ""));
         }
         if campaign.brakes.tripped().is_some() {
             return Some(Outcome::new(Delivery::Held, BRAKED));
         }
-        if !lease.is_safe() {
+        if !lease.is_safe_at(now) {
             return Some(Outcome::new(Delivery::Held, "jraze:lease_ends"));
         }
         if self.gates.are_open() {
             return None;
         }
-        let wait = self.gates.closed_for(gated(campaign, target), Instant::now())?;
+        let wait = self.gates.closed_for(gated(campaign, target), now)?;
         Some(Outcome::new(Delivery::Requeued, "credential held").with_hold(Scope::Delivery, Some(wait)))
     }
 
-    async fn send_now(&self, campaign: &Campaign<W>, target: &Target, lease: &KeptLease) -> Outcome {
-        let credential = (campaign.notification.app, target.send_platform);
-        let provider = self.providers.get(credential.0, credential.1);
+    async fn send_now(
+        &self,
+        campaign: &Campaign<W>,
+        provider: Option<&ProviderIn<W>>,
+        target: &Target,
+        lease: &KeptLease,
+    ) -> Outcome {
         let message = campaign.message(target.send_platform, target.device_platform);
         let (Some(provider), Some(message)) = (provider, message) else {
             return without_credential(target.send_platform);
@@ -288,10 +331,10 @@ impl<W: World> Sender<W> {
             Ok(message) => message,
             Err(refused) => return refused.clone(),
         };
-        let wanted = || campaign.run() == Run::Going && lease.is_safe();
+        let wanted = || campaign.run() == Run::Going && lease.is_safe_at(Instant::now());
         let outcome = provider.send_while(message, &target.token, &wanted).await;
         if outcome.reason.as_str() == reason::UNWANTED
-            && let Some(why) = self.before_sending(campaign, target, lease, self.clock.now())
+            && let Some(why) = self.before_sending(campaign, target, lease, Instant::now())
         {
             return why;
         }
@@ -353,7 +396,7 @@ fn came_in(known: usize, wanted: usize) {
 fn without_credential(by: SendPlatform) -> Outcome {
     match by {
         SendPlatform::WebPush => Outcome::new(Delivery::AccessRefused, "jraze:no_provider"),
-        _ => Outcome::new(Delivery::Requeued, "jraze:no_credential")
+        _ => Outcome::new(Delivery::Requeued, NO_CREDENTIAL)
             .with_hold(Scope::Delivery, Some(NO_CREDENTIAL_WAIT)),
     }
 }

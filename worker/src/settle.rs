@@ -77,7 +77,7 @@ impl<W: World> Settler<W> {
         answers: &[Answer],
         lease: &KeptLease,
     ) -> Result<(), StepError> {
-        let outcomes: Vec<&Outcome> = answers.iter().map(|answer| &answer.outcome).collect();
+        let outcomes: Vec<&Outcome> = answers.iter().map(Answer::outcome).collect();
         let now = self.clock.now();
         let at = Circumstances {
             now,

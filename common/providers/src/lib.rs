@@ -34,6 +34,7 @@ pub mod fcm;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod jitter;
+mod octets;
 mod pressure;
 mod provider;
 mod retry_after;

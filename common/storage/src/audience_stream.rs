@@ -11,11 +11,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jraze_domain::audience::Condition;
-use jraze_domain::device::{
-    BUCKETS, DevicePlatform, PushToken, SendPlatform, bucket, id_of_storage_id, storage_id,
-};
+use jraze_domain::device::{DevicePlatform, PushToken, SendPlatform, bucket, id_of_storage_id, storage_id};
 use jraze_domain::dispatch::BucketRange;
 use jraze_domain::ids::{AppId, DeviceId};
 use mongodb::bson::oid::ObjectId;
@@ -28,6 +25,7 @@ use tokio::time::Instant;
 use crate::Store;
 use crate::audience_filter::{AudienceRange, audience, reachable};
 use crate::counters::IdAllocator;
+use crate::devices::count::{count_apart, left};
 use crate::devices::{COLLECTION, fields};
 use crate::error::StorageError;
 use crate::indexed_properties::{IndexedProperties, NARROW, ways};
@@ -38,12 +36,6 @@ const BATCH_SIZE: u32 = 5_000;
 /// Buckets between two wanted devices that are sooner read through than asked around: with a million
 /// devices a bucket holds a hundred, which takes as long as a tenth of a query.
 const MAX_GAP: u16 = 8;
-
-/// Parts of a count, and how many of them the server is asked for at once: it has that many cores, or does
-/// one after the other. More parts than that, so that one that takes longer holds up none.
-const COUNTED_APART: u16 = 20;
-const COUNTED_AT_ONCE: usize = 8;
-const _: () = assert!(BUCKETS.is_multiple_of(COUNTED_APART), "no bucket is left out");
 
 /// A device to send to, and nothing else about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,21 +111,13 @@ impl Audiences {
         if let Some(count) = self.count_by_index(app, condition, now, end).await? {
             return Ok(count);
         }
-        let width = BUCKETS / COUNTED_APART;
-        let counts = (0..COUNTED_APART).map(|part| {
-            let range = AudienceRange {
-                app,
-                buckets: BucketRange {
-                    first: part * width + 1,
-                    last: (part + 1) * width,
-                },
-                upper_id: DeviceId(u64::MAX),
-                after: None,
-            };
-            async move { self.count_range(range, condition, now, left(end)).await }
-        });
-        let counts = stream::iter(counts).buffer_unordered(COUNTED_AT_ONCE);
-        counts.try_fold(0, async |sum, count| Ok(sum + count)).await
+        count_apart(
+            &self.collection,
+            app,
+            &audience(&everything(app), condition, now),
+            end,
+        )
+        .await
     }
 
     /// How many devices there are in the range that meet the condition.
@@ -166,12 +150,6 @@ impl Audiences {
             return Ok(None);
         }
         let few = self.ids.upper_bound(app).await?.0 / NARROW;
-        let everything = AudienceRange {
-            app,
-            buckets: BucketRange::ALL,
-            upper_id: DeviceId(u64::MAX),
-            after: None,
-        };
         for way in ways {
             let by_index = Hint::Name(way.index);
             let at_most = self
@@ -184,7 +162,7 @@ impl Audiences {
             if !at_most.await.is_ok_and(|at_most| at_most <= few) {
                 continue;
             }
-            let filter = doc! { "$and": [way.within, audience(&everything, condition, now)] };
+            let filter = doc! { "$and": [way.within, audience(&everything(app), condition, now)] };
             let count = self.collection.count_documents(filter).hint(by_index);
             return Ok(Some(count.max_time(left(end)).await?));
         }
@@ -221,10 +199,13 @@ impl Audiences {
     }
 }
 
-/// How long a query may take. Nothing is no limit to the server.
-fn left(end: Instant) -> Duration {
-    end.saturating_duration_since(Instant::now())
-        .max(Duration::from_millis(1))
+fn everything(app: AppId) -> AudienceRange {
+    AudienceRange {
+        app,
+        buckets: BucketRange::ALL,
+        upper_id: DeviceId(u64::MAX),
+        after: None,
+    }
 }
 
 /// A position in an audience.

@@ -7,16 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::BUCKETS;
 
-/// Devices that one partition should hold. Small enough that a crash repeats little and progress is
-/// seen, large enough that leases and cursors do not matter (see `docs/src/architecture.md`).
-pub const DEVICES_PER_PARTITION: u64 = 4_000;
+/// Devices that one partition should hold: ten windows. A crash repeats a window and not a partition, so
+/// what bounds it from above is that a million devices are enough partitions for a dozen workers; and from
+/// below, that leases, cursors and the last window, which is rarely full, do not matter (with two windows to
+/// a partition they took a third of the database's time).
+pub const DEVICES_PER_PARTITION: u64 = 20_000;
 
 /// Devices that one partition may have to read to find those that it sends to: a tenth of a second.
 pub const DEVICES_READ_PER_PARTITION: u64 = 100_000;
 
-/// However few are sent to, so many workers can take part, if the app has that many partitions: each has its
-/// part of a provider's quota, and what one does not use is lost.
+/// However few are sent to, so many workers can take part, if the app has devices for them: each has its part
+/// of a provider's quota, and what one does not use is lost.
 const SHARED_BY: u64 = 8;
+
+/// Devices of an app that are worth a worker of their own: two windows.
+const DEVICES_WORTH_SHARING: u64 = 4_000;
 
 /// A range of buckets, both ends included; buckets count from 1 to [`BUCKETS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +45,7 @@ impl BucketRange {
 pub fn partitions_for(matching: u64, devices: u64) -> Vec<BucketRange> {
     let to_send = matching.min(devices).div_ceil(DEVICES_PER_PARTITION);
     let to_read = devices.div_ceil(DEVICES_READ_PER_PARTITION);
-    let to_share = devices.div_ceil(DEVICES_PER_PARTITION).min(SHARED_BY);
+    let to_share = devices.div_ceil(DEVICES_WORTH_SHARING).min(SHARED_BY);
     partitions(to_send.max(to_read).max(to_share), 1)
 }
 
@@ -64,7 +69,7 @@ mod tests {
 
     #[test]
     fn partitions_cover_every_bucket_exactly_once() {
-        for devices in [0, 1, 3_999, 4_000, 4_001, 100_000, 7_654_321, 100_000_000] {
+        for devices in [0, 1, 19_999, 20_000, 20_001, 100_000, 7_654_321, 100_000_000] {
             let plan = partitions(devices, DEVICES_PER_PARTITION);
             assert_eq!(plan.first().map(|range| range.first), Some(1));
             assert_eq!(plan.last().map(|range| range.last), Some(BUCKETS));
@@ -78,11 +83,11 @@ mod tests {
     #[test]
     fn a_few_of_many_devices_are_few_partitions_none_of_which_reads_for_long() {
         assert_eq!(partitions_for(50, 1_000_000).len(), 10);
-        assert_eq!(partitions_for(1_000_000, 1_000_000).len(), 250);
-        assert_eq!(partitions_for(500_000, 1_000_000).len(), 125);
+        assert_eq!(partitions_for(1_000_000, 1_000_000).len(), 50);
+        assert_eq!(partitions_for(500_000, 1_000_000).len(), 25);
         assert_eq!(
             partitions_for(9_000_000, 1_000_000).len(),
-            250,
+            50,
             "an estimate may be too high"
         );
         assert_eq!(

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use http::{HeaderValue, uri::PathAndQuery};
 use jraze_domain::{
     device::{PushToken, SendPlatform},
@@ -21,6 +20,7 @@ use super::{
 use crate::{
     credential::CredentialProblem,
     jitter::Jitter,
+    octets,
     provider::{Environment, PayloadError},
     transport::{Answer, Endpoint, EndpointSettings, Pool, PoolStats, Request},
     verdict::{Remedy, Verdict, chain, of_transport, reason},
@@ -160,12 +160,16 @@ impl Client {
     }
 }
 
+const DEVICE: &[u8] = b"/3/device/";
+
 /// The path of a device; `None` when the token cannot be one.
 pub(crate) fn path(token: &PushToken) -> Option<PathAndQuery> {
     token.suits(SendPlatform::Apns).ok()?;
     let token = token.as_str();
-    let mut path = Vec::with_capacity("/3/device/".len() + token.len());
-    path.extend_from_slice(b"/3/device/");
-    path.extend(token.bytes().map(|byte| byte.to_ascii_lowercase()));
-    PathAndQuery::from_maybe_shared(Bytes::from(path)).ok()
+    let path = octets::written(DEVICE.len() + token.len(), |path| {
+        path.extend_from_slice(DEVICE);
+        path.extend_from_slice(token.as_bytes());
+        path[DEVICE.len()..].make_ascii_lowercase();
+    });
+    PathAndQuery::from_maybe_shared(path).ok()
 }

@@ -25,7 +25,7 @@ use std::{
     },
 };
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes};
 use chrono::{DateTime, Utc};
 use fcm::{
     AndroidConfig, AndroidMessagePriority, AndroidNotification, ApnsConfig, ApnsFcmOptions, FirebaseMap,
@@ -37,7 +37,7 @@ use jraze_domain::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::provider::PayloadError;
+use crate::{octets, provider::PayloadError};
 
 /// The most bytes of a message: firebase.google.com, "About FCM messages". FCM counts keys and
 /// values of what reaches the device; we count the message as sent, without the token, which is never
@@ -101,11 +101,11 @@ impl Prepared {
 
     /// The request's body for one token.
     pub(crate) fn for_token(&self, token: &str) -> Bytes {
-        let mut body = Vec::with_capacity(HEAD.len() + token.len() + 2 + self.tail.len());
-        body.extend_from_slice(HEAD.as_bytes());
-        serde_json::to_writer(&mut body, token).expect("text is written into memory without fail");
-        body.extend_from_slice(&self.tail);
-        Bytes::from(body)
+        octets::written(HEAD.len() + token.len() + 2 + self.tail.len(), |body| {
+            body.extend_from_slice(HEAD.as_bytes());
+            serde_json::to_writer(body.writer(), token).expect("text is written into memory without fail");
+            body.extend_from_slice(&self.tail);
+        })
     }
 
     /// The size that counts against [`MAX_PAYLOAD`], in bytes.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jraze_domain::dispatch::plan::partitions;
 use jraze_domain::ids::AppId;
+use mongodb::Collection;
 use mongodb::bson::{Document, doc};
 use mongodb::options::Hint;
 use tokio::time::Instant;
@@ -14,38 +15,34 @@ use tokio::time::Instant;
 use crate::audience_filter::id_range;
 use crate::error::StorageError;
 
-use super::Devices;
-
 /// Parts of a count, and how many of them the server is asked for at once: it has that many cores, or does
 /// one after the other. More parts than that, so that one that takes longer holds up none.
 const APART: u64 = 20;
 const AT_ONCE: usize = 8;
 
-impl Devices {
-    /// How many devices of the app a filter on anything but `_id` selects, read in storage order.
-    pub(super) async fn count_apart(
-        &self,
-        app: AppId,
-        filter: &Document,
-        max_time: Duration,
-    ) -> Result<u64, StorageError> {
-        let end = Instant::now() + max_time;
-        let counts = partitions(APART, 1).into_iter().map(|buckets| async move {
-            let mut part = doc! { "_id": id_range(app, buckets, None) };
-            part.extend(filter.clone());
-            // Nothing is no limit to the server.
-            let left = end.saturating_duration_since(Instant::now());
-            let count = self.collection.count_documents(part);
-            let count = count.hint(Hint::Keys(doc! { "_id": 1 }));
-            count.max_time(left.max(Duration::from_millis(1))).await
-        });
-        let mut counts = stream::iter(counts).buffer_unordered(AT_ONCE);
-        let mut sum = 0;
-        while let Some(count) = counts.try_next().await? {
-            sum += count;
-        }
-        Ok(sum)
-    }
+/// How many of an app's devices a filter selects, read in storage order. What the filter says about `_id` is
+/// left aside.
+pub(crate) async fn count_apart<T: Send + Sync>(
+    collection: &Collection<T>,
+    app: AppId,
+    filter: &Document,
+    end: Instant,
+) -> Result<u64, StorageError> {
+    let counts = partitions(APART, 1).into_iter().map(|buckets| async move {
+        let mut part = filter.clone();
+        part.insert("_id", id_range(app, buckets, None));
+        let count = collection.count_documents(part);
+        let count = count.hint(Hint::Keys(doc! { "_id": 1 }));
+        Ok(count.max_time(left(end)).await?)
+    });
+    let counts = stream::iter(counts).buffer_unordered(AT_ONCE);
+    counts.try_fold(0, async |sum, count| Ok(sum + count)).await
+}
+
+/// The time until `end` for the server, to which nothing is no limit.
+pub(crate) fn left(end: Instant) -> Duration {
+    end.saturating_duration_since(Instant::now())
+        .max(Duration::from_millis(1))
 }
 
 #[cfg(test)]
@@ -57,7 +54,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::devices::{COLLECTION, Change, DeviceSearch};
+    use crate::devices::{COLLECTION, Change, DeviceSearch, Devices};
     use crate::test_util::TestDatabase;
 
     #[tokio::test]

@@ -13,7 +13,7 @@
 
 mod bulk;
 mod bulk_write;
-mod count;
+pub(crate) mod count;
 mod documents;
 mod export;
 mod insert;

@@ -12,11 +12,13 @@ use jraze_domain::device::{Device, ExternalId};
 use jraze_domain::dispatch::BucketRange;
 use jraze_domain::ids::AppId;
 use mongodb::bson::{Document, doc};
+use tokio::time::Instant;
 
 use crate::audience_filter::{compile, id_range};
 use crate::error::StorageError;
 
 use super::Devices;
+use super::count::count_apart;
 use super::documents::{fields, read_device};
 
 /// What devices can be ordered by.
@@ -144,8 +146,8 @@ impl Devices {
                 count.max_time(max_time).await?
             }
             None => {
-                self.count_apart(app, &condition_filter(condition, now), max_time)
-                    .await?
+                let filter = condition_filter(condition, now);
+                count_apart(&self.collection, app, &filter, Instant::now() + max_time).await?
             }
         };
         let size = search.size.min(DeviceSearch::MAX_SIZE);
@@ -178,8 +180,8 @@ impl Devices {
         now: DateTime<Utc>,
         max_time: Duration,
     ) -> Result<u64, StorageError> {
-        self.count_apart(app, &condition_filter(Some(condition), now), max_time)
-            .await
+        let filter = condition_filter(Some(condition), now);
+        count_apart(&self.collection, app, &filter, Instant::now() + max_time).await
     }
 }
 

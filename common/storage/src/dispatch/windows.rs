@@ -206,6 +206,9 @@ impl Windows {
     /// # Errors
     /// [`StorageError`] when the database does not answer or a document is corrupt.
     pub async fn take_over(&self, unit: &Unit) -> Result<Vec<Window>, StorageError> {
+        if unit.next_sequence == 0 {
+            return Ok(Vec::new()); // nothing of it was ever claimed
+        }
         let unsettled = doc! {
             "unit_id": unit.id.as_str(),
             "sequence": { "$lt": i32::try_from(unit.next_sequence).unwrap_or(i32::MAX) },
