@@ -35,7 +35,7 @@ impl Server {
         let fetched = Command::new("scripts/mongod").arg("fetch").output().await?;
         ensure!(fetched.status.success(), "scripts/mongod fetch failed");
         let program = PathBuf::from(String::from_utf8(fetched.stdout)?.trim());
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = jraze_tests::ports::free_port()?;
         std::fs::create_dir(folder.join("data"))?;
         let uri = format!("mongodb://127.0.0.1:{port}/?replicaSet=rs0");
         let server = Self {

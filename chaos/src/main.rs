@@ -266,7 +266,3 @@ fn save_logs(run: &Run, stack: &Stack, title: &str) -> Result<()> {
     println!("  what the processes said is in {}", folder.display());
     Ok(())
 }
-
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}

@@ -10,7 +10,7 @@ use mongodb::options::ClientOptions;
 use mongodb::{Client, Database};
 use tokio::process::{Child, Command};
 
-use crate::free_port;
+use jraze_tests::ports::free_port;
 
 /// The server and the way to it.
 #[derive(Debug)]

@@ -14,11 +14,11 @@ use tempfile::TempDir;
 use tokio::sync::Mutex;
 
 use crate::control::Control;
-use crate::free_port;
 use crate::mongod::Mongod;
 use crate::process::{Process, Start};
 use crate::proxy::Proxy;
 use crate::sandbox::Sandbox;
+use jraze_tests::ports::free_port;
 
 /// The name of the database.
 pub(crate) const DATABASE: &str = "jraze_chaos";

@@ -2,6 +2,7 @@
 //!
 //! | module | is |
 //! | --- | --- |
+//! | [`ports`] | ports for servers that are told theirs |
 //! | [`stack`] | starts `jraze` processes, as one (`jraze dev`) or one per role, and stops them |
 //! | [`campaign`] | registers, launches and waits |
 //! | [`client`] | calls the API and the sandbox's ledger |
@@ -14,4 +15,5 @@ pub mod campaign;
 pub mod client;
 pub mod eventually;
 pub mod population;
+pub mod ports;
 pub mod stack;

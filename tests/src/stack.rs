@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::client::{Api, SandboxControl};
+use crate::ports::free_port;
 
 /// The database server that `scripts/mongod` (and so `make test`) starts for the tests.
 pub const MONGODB_URI: &str = "JRAZE_TEST_MONGODB_URI";
@@ -470,8 +471,4 @@ async fn wait_until_ready(process: &mut Process, api_url: &str) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     bail!("the API server is not ready after 30 s:\n{}", process.output());
-}
-
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

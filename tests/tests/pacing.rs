@@ -37,6 +37,13 @@ fn chosen() -> Value {
     json!({ "conditions": { "join_type": "AND", "conditions": [is_chosen] } })
 }
 
+/// Waits until two workers send: a newcomer has its part once the other has had time to hear of it.
+async fn both_have_their_part(stack: &Roles, second: &Process) {
+    hears_of(&stack.worker, 2, 10).await;
+    hears_of(second, 2, 10).await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
+}
+
 /// Waits until the newest count of workers that `process` heard of is this one, and tells how long it took.
 async fn hears_of(process: &Process, workers: u64, seconds: u64) -> Duration {
     let began = Instant::now();
@@ -97,10 +104,7 @@ async fn two_workers_divide_a_quota_and_never_exceed_it() -> Result<()> {
     let stack = Roles::start_shaped("pacing", worker, sandbox).await?;
     let second = stack.another_worker()?;
     import(&stack, 16_000, 20).await?;
-    hears_of(&stack.worker, 2, 10).await;
-    hears_of(&second, 2, 10).await;
-    // The newcomer has its part once the other has had time to hear of it.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    both_have_their_part(&stack, &second).await;
 
     let api = stack.api("server");
     let path = launch(&api, chosen()).await?;
@@ -124,7 +128,7 @@ async fn a_quota_that_is_half_of_what_the_settings_say_costs_some_refusals_and_n
     let stack = Roles::start_shaped("pacing429", worker, sandbox).await?;
     let second = stack.another_worker()?;
     import(&stack, 16_000, 40).await?;
-    hears_of(&stack.worker, 2, 10).await;
+    both_have_their_part(&stack, &second).await;
 
     let api = stack.api("server");
     let path = launch(&api, chosen()).await?;

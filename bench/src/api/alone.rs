@@ -4,8 +4,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use jraze_tests::ports::free_port;
 use jraze_tests::stack::{Roles, binary};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 /// The process, killed when dropped.
@@ -16,9 +17,7 @@ pub(super) struct Alone {
 
 impl Alone {
     pub(super) async fn start(stack: &Roles) -> Result<Self> {
-        let free = TcpListener::bind("127.0.0.1:0").await?;
-        let address = free.local_addr()?.to_string();
-        drop(free);
+        let address = format!("127.0.0.1:{}", free_port()?);
         let process = Command::new(binary())
             .args(["--json", "--config"])
             .arg(stack.folder.path().join("jraze.toml"))
