@@ -93,7 +93,7 @@ async fn main() -> Result<()> {
         Command::Api(options) => api::run(options, &asked).await,
         Command::Pacing(options) => pacing::run(options, &asked).await,
         #[cfg(feature = "storage")]
-        Command::Storage(options) => storage::run(options).await,
+        Command::Storage(options) => storage::run(options, &asked).await,
         Command::Plots(options) => plots::run(&options),
         #[cfg(feature = "micro")]
         Command::Micro(options) => micro::run(options).await,

@@ -295,5 +295,5 @@ fn find_in_log() -> u64 {
         // Somebody who is not there, but might be.
         assert!(!counted(|| is_among(&packed, DeviceId(500_001))));
     }
-    FEW * WINDOW
+    FEW
 }

@@ -62,7 +62,7 @@ enum Part {
 const LOGGED_BUCKETS: u16 = 20;
 const ROWS: [u64; 3] = [2_000, 20_000, 200_000];
 
-pub(crate) async fn run(options: Options) -> Result<()> {
+pub(crate) async fn run(options: Options, asked: &str) -> Result<()> {
     let Common { rounds, out, commit } = options.common.clone();
     let folder = tempfile::tempdir()?;
     let server = Server::start(folder.path(), 4.0).await?;
@@ -102,6 +102,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         campaigns: options.campaigns,
         rounds,
         commit,
+        asked: asked.to_owned(),
         figures,
     };
     report.write(&out)

@@ -38,6 +38,8 @@ pub(crate) struct Report {
     pub(crate) campaigns: u64,
     pub(crate) rounds: usize,
     pub(crate) commit: String,
+    #[serde(skip)]
+    pub(crate) asked: String,
     pub(crate) figures: Figures,
 }
 
@@ -58,8 +60,8 @@ impl Report {
              2 cores, 24 GiB; MongoDB 6.0.5 alone on them but for this client, a cache of 4 GB unless said. Ten \
              properties a device: five integers, three texts, two lists. Middle of {} rounds, least to most in \
              parentheses; what is compared ran in turn. Commit {}.\n\n\
-             Command: `make bench-storage`\n\n| figure | measured |\n| --- | --- |\n",
-            self.devices, self.rounds, self.commit
+             Command: `{}`\n\n| figure | measured |\n| --- | --- |\n",
+            self.devices, self.rounds, self.commit, self.asked
         );
         for Figure { name, rounds } in &self.figures.0 {
             let spread = Spread::of(rounds.iter().copied());
@@ -85,6 +87,7 @@ mod tests {
             campaigns: 1,
             rounds: 3,
             commit: "c".into(),
+            asked: "make bench-storage".into(),
             figures,
         };
         let table = report.table();

@@ -282,7 +282,7 @@ async fn a_thousand_half_open_heads_are_closed_in_ten_seconds_and_slow_nobody_do
     );
     // Who had to wait for the heads would wait until they are closed.
     ensure!(
-        *slowest < Duration::from_secs(2),
+        *slowest < Duration::from_secs(4),
         "one of the other requests took {slowest:?}"
     );
     ensure!(

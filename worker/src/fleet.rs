@@ -107,7 +107,8 @@ impl Membership {
     pub(crate) async fn keep(self, fleet: impl Fleet, done: &CancellationToken) {
         let (names, lanes): (Vec<String>, Vec<Arc<Lane>>) = self.quotas.into_iter().unzip();
         let mut standings = vec![Standing::default(); lanes.len()];
-        let mut told = Vec::new();
+        // Something may be said to be held: until it is said that nothing is, it stays there.
+        let mut shown = false;
         let apply = |standings: &[Standing]| {
             let now = Instant::now();
             for (standing, lane) in standings.iter().zip(&lanes) {
@@ -132,13 +133,16 @@ impl Membership {
             }
             apply(&standings);
             let held = self.gates.held(Instant::now());
-            if !(told.is_empty() && held.is_empty()) {
+            if shown || !held.is_empty() {
                 let holds: Vec<_> = held.iter().map(|held| hold(held, self.clock.now())).collect();
                 let telling = fleet.hold(&self.owner, &holds);
-                if let Err(error) = meanwhile(telling, || apply(&standings)).await {
-                    tracing::warn!(%error, "telling which credentials are held failed");
+                match meanwhile(telling, || apply(&standings)).await {
+                    Ok(()) => shown = !holds.is_empty(),
+                    Err(error) => {
+                        tracing::warn!(%error, "telling which credentials are held failed");
+                        shown = true;
+                    }
                 }
-                told = holds;
             }
             done.run_until_cancelled(sleep_until(asked + EVERY)).await;
         }
@@ -174,10 +178,74 @@ fn hold(held: &Held, now: DateTime<Utc>) -> CredentialHold {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use jraze_domain::device::SendPlatform;
+    use jraze_domain::dispatch::Reason;
+    use jraze_domain::ids::AppId;
+    use jraze_runtime::clock::SystemClock;
+    use jraze_storage::StorageError;
+
     use super::*;
+    use crate::ports::Stored;
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    /// A fleet whose every second word is lost.
+    #[derive(Debug, Default)]
+    struct Deaf {
+        tries: AtomicUsize,
+        shown: AtomicUsize,
+    }
+
+    impl Fleet for Arc<Deaf> {
+        async fn present(&self, _: &str, quotas: &[String], _: Duration) -> Stored<Vec<usize>> {
+            Ok(vec![1; quotas.len()])
+        }
+
+        async fn hold(&self, _: &str, holds: &[CredentialHold]) -> Stored<()> {
+            if self.tries.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+                return Err(StorageError::Stopped);
+            }
+            self.shown.store(holds.len(), Ordering::Relaxed);
+            Ok(())
+        }
+
+        async fn leave(&self, _: &str) -> Stored<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_nothing_is_held_any_more_is_said_until_it_is_heard() {
+        let (fleet, gates, done) = (Arc::<Deaf>::default(), Arc::<Gates>::default(), CancellationToken::new());
+        let membership = Membership {
+            owner: "w".into(),
+            quotas: Vec::new(),
+            gates: gates.clone(),
+            clock: Arc::new(SystemClock),
+        };
+        let credential = Gated::all(AppId(1), SendPlatform::Fcm);
+        gates.close(credential, None, &Reason::new("UNAUTHENTICATED"), Instant::now());
+        let (told, end) = (fleet.clone(), done.clone());
+        let keeping = tokio::spawn(async move { membership.keep(told, &end).await });
+        sleep(EVERY / 2).await;
+        assert_eq!(fleet.shown.load(Ordering::Relaxed), 1);
+        // Its wait is over, and something goes through.
+        let later = Instant::now() + seconds(3_600);
+        gates.open(credential, later);
+        assert_eq!(gates.held(later), []);
+        sleep(EVERY).await;
+        assert_eq!(fleet.shown.load(Ordering::Relaxed), 1, "that word was lost");
+        sleep(EVERY).await;
+        assert_eq!(fleet.shown.load(Ordering::Relaxed), 0);
+        let tries = fleet.tries.load(Ordering::Relaxed);
+        sleep(EVERY * 3).await;
+        assert_eq!(fleet.tries.load(Ordering::Relaxed), tries, "it is said once");
+        done.cancel();
+        keeping.await.unwrap();
     }
 
     #[test]

@@ -94,9 +94,6 @@ impl Audiences {
 
     /// How many devices a campaign launched now would reach: as many as [`Self::stream`] would give.
     ///
-    /// Ranges of buckets are counted side by side, because the server gives one core to each query. No
-    /// device is counted twice or missed for that: it keeps its bucket for ever.
-    ///
     /// # Errors
     /// [`StorageError::TimedOut`] when it takes longer than `max_time`, other errors when the database
     /// does not answer.
@@ -108,16 +105,15 @@ impl Audiences {
         max_time: Duration,
     ) -> Result<u64, StorageError> {
         let end = Instant::now() + max_time;
-        if let Some(count) = self.count_by_index(app, condition, now, end).await? {
+        let devices = self.ids.upper_bound(app).await?.0;
+        if let Some(count) = self
+            .count_by_index(app, condition, now, devices / NARROW, end)
+            .await?
+        {
             return Ok(count);
         }
-        count_apart(
-            &self.collection,
-            app,
-            &audience(&everything(app), condition, now),
-            end,
-        )
-        .await
+        let filter = audience(&everything(app), condition, now);
+        count_apart(&self.collection, app, devices, &filter, end).await
     }
 
     /// How many devices there are in the range that meet the condition.
@@ -136,12 +132,13 @@ impl Audiences {
         Ok(count.await?)
     }
 
-    /// The same by the index of a property, where there is one that finds few devices.
+    /// The same by the index of a property, where there is one that finds `few` devices or less.
     async fn count_by_index(
         &self,
         app: AppId,
         condition: &Condition,
         now: DateTime<Utc>,
+        few: u64,
         end: Instant,
     ) -> Result<Option<u64>, StorageError> {
         let indexed = self.indexed.list(app).await?;
@@ -149,7 +146,6 @@ impl Audiences {
         if ways.is_empty() {
             return Ok(None);
         }
-        let few = self.ids.upper_bound(app).await?.0 / NARROW;
         for way in ways {
             let by_index = Hint::Name(way.index);
             let at_most = self

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::BUCKETS;
 
-/// Devices that one partition should hold: ten windows. A crash repeats a window and not a partition, so
-/// what bounds it from above is that a million devices are enough partitions for a dozen workers; and from
-/// below, that leases, cursors and the last window, which is rarely full, do not matter (with two windows to
-/// a partition they took a third of the database's time).
-pub const DEVICES_PER_PARTITION: u64 = 20_000;
+/// Devices that one partition should hold: five windows. A crash repeats a window and not a partition, so
+/// what bounds it from above is that several workers come to an end at about the same time; and from below,
+/// that leases, cursors and the last window, which is rarely full, matter little (with two windows to a
+/// partition they were a third of the database's work).
+pub const DEVICES_PER_PARTITION: u64 = 10_000;
 
 /// Devices that one partition may have to read to find those that it sends to: a tenth of a second.
 pub const DEVICES_READ_PER_PARTITION: u64 = 100_000;
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn partitions_cover_every_bucket_exactly_once() {
-        for devices in [0, 1, 19_999, 20_000, 20_001, 100_000, 7_654_321, 100_000_000] {
+        for devices in [0, 1, 9_999, 10_000, 10_001, 100_000, 7_654_321, 100_000_000] {
             let plan = partitions(devices, DEVICES_PER_PARTITION);
             assert_eq!(plan.first().map(|range| range.first), Some(1));
             assert_eq!(plan.last().map(|range| range.last), Some(BUCKETS));
@@ -83,11 +83,11 @@ mod tests {
     #[test]
     fn a_few_of_many_devices_are_few_partitions_none_of_which_reads_for_long() {
         assert_eq!(partitions_for(50, 1_000_000).len(), 10);
-        assert_eq!(partitions_for(1_000_000, 1_000_000).len(), 50);
-        assert_eq!(partitions_for(500_000, 1_000_000).len(), 25);
+        assert_eq!(partitions_for(1_000_000, 1_000_000).len(), 100);
+        assert_eq!(partitions_for(500_000, 1_000_000).len(), 50);
         assert_eq!(
             partitions_for(9_000_000, 1_000_000).len(),
-            50,
+            100,
             "an estimate may be too high"
         );
         assert_eq!(

@@ -15,20 +15,24 @@ use tokio::time::Instant;
 use crate::audience_filter::id_range;
 use crate::error::StorageError;
 
-/// Parts of a count, and how many of them the server is asked for at once: it has that many cores, or does
-/// one after the other. More parts than that, so that one that takes longer holds up none.
+/// Parts of a count at most, and how many of them the server is asked for at once: it has that many cores, or
+/// does one after the other. More parts than that, so that one that takes longer holds up none.
 const APART: u64 = 20;
 const AT_ONCE: usize = 8;
+/// Devices that are worth a part: some milliseconds.
+const DEVICES_OF_A_PART: u64 = 10_000;
 
-/// How many of an app's devices a filter selects, read in storage order. What the filter says about `_id` is
-/// left aside.
+/// How many of an app's devices, which are about `devices`, a filter selects, read in storage order. What the
+/// filter says about `_id` is left aside.
 pub(crate) async fn count_apart<T: Send + Sync>(
     collection: &Collection<T>,
     app: AppId,
+    devices: u64,
     filter: &Document,
     end: Instant,
 ) -> Result<u64, StorageError> {
-    let counts = partitions(APART, 1).into_iter().map(|buckets| async move {
+    let parts = partitions(devices.min(APART * DEVICES_OF_A_PART), DEVICES_OF_A_PART);
+    let counts = parts.into_iter().map(|buckets| async move {
         let mut part = filter.clone();
         part.insert("_id", id_range(app, buckets, None));
         let count = collection.count_documents(part);
@@ -67,6 +71,9 @@ mod tests {
         for outcome in devices.import(app, all.collect(), now).await {
             outcome.expect("made");
         }
+        // Of an app of this many devices, if it had not lost most of them.
+        let lost = 200_000 - 900;
+        devices.ids.next_many(app, lost).await.expect("numbers");
         let profile = async |level: i32| {
             let set = database.database().run_command(doc! { "profile": level });
             set.await.expect("set");

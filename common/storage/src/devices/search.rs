@@ -146,8 +146,10 @@ impl Devices {
                 count.max_time(max_time).await?
             }
             None => {
+                let end = Instant::now() + max_time;
+                let devices = self.ids.upper_bound(app).await?.0;
                 let filter = condition_filter(condition, now);
-                count_apart(&self.collection, app, &filter, Instant::now() + max_time).await?
+                count_apart(&self.collection, app, devices, &filter, end).await?
             }
         };
         let size = search.size.min(DeviceSearch::MAX_SIZE);
@@ -167,21 +169,6 @@ impl Devices {
             }
         }
         Ok(DevicePage { devices, total })
-    }
-
-    /// How many devices of the app meet a condition, whether they can be sent to or not.
-    ///
-    /// # Errors
-    /// As [`Self::search`].
-    pub async fn count(
-        &self,
-        app: AppId,
-        condition: &Condition,
-        now: DateTime<Utc>,
-        max_time: Duration,
-    ) -> Result<u64, StorageError> {
-        let filter = condition_filter(Some(condition), now);
-        count_apart(&self.collection, app, &filter, Instant::now() + max_time).await
     }
 }
 
