@@ -22,9 +22,9 @@ use tokio::time::Instant;
 
 /// The bucket holds what comes in this many seconds.
 const BURST_SECONDS: f64 = 0.1;
-/// Requests leave in bunches of what comes in so long: two hundred of FCM's quota. Each by itself would be a
+/// Requests leave in bunches of what comes in so long: three hundred of FCM's quota. Each by itself would be a
 /// timer, a wake-up and a packet of its own, for an evenness that the way to the provider does not keep.
-const TICK: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_millis(30);
 /// Part of the full rate that comes back in a second after a halving: 10 % in 10 s.
 const RECOVERY_PER_SECOND: f64 = 0.01;
 /// However often it is halved, this part of the full rate is left.
