@@ -220,7 +220,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn that_nothing_is_held_any_more_is_said_until_it_is_heard() {
-        let (fleet, gates, done) = (Arc::<Deaf>::default(), Arc::<Gates>::default(), CancellationToken::new());
+        let (fleet, gates, done) = (
+            Arc::<Deaf>::default(),
+            Arc::<Gates>::default(),
+            CancellationToken::new(),
+        );
         let membership = Membership {
             owner: "w".into(),
             quotas: Vec::new(),

@@ -420,10 +420,11 @@ mod tests {
         }
         let indexed = IndexedProperties::new(&database);
         let audiences = Audiences::new(&database);
+        let few = audiences.ids.upper_bound(APP).await.expect("counted").0 / NARROW;
         let count = async |tree: serde_json::Value| {
             let condition = Condition::parse(&tree, Limits::default()).expect("a tree");
             let end = Instant::now() + Duration::from_secs(10);
-            let by_index = audiences.count_by_index(APP, &condition, now, end);
+            let by_index = audiences.count_by_index(APP, &condition, now, few, end);
             let by_index = by_index.await.expect("answers");
             let count = audiences.count(APP, &condition, now, Duration::from_secs(10));
             (by_index, count.await.expect("answers"))
