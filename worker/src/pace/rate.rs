@@ -159,8 +159,8 @@ mod tests {
             let mut rate = Rate::new(quota, NONE, start);
             let left = leave(&mut rate, start, 60 * SECOND);
             let most = quota as usize + (quota as usize / 600).max(1);
-            // The end cuts off a wait.
-            let cut_off = (quota / 3_000) as usize;
+            // The end cuts off a wait, and the bunch that would have come with it.
+            let cut_off = (f64::from(quota) / 60.0 * TICK.as_secs_f64()).ceil() as usize;
             assert!(
                 (quota as usize - cut_off..=most).contains(&left),
                 "{quota}: {left}"
