@@ -252,9 +252,9 @@ pub struct CredentialHold {
     /// The provider's own word, like `InvalidProviderToken`, or one of ours that begins with `jraze:`; at
     /// most 64 bytes.
     pub reason: String,
-    /// Since when it is refused without a success in between.
+    /// Since when nothing went through it: it was refused, or a worker lacks it.
     pub since: Timestamp,
-    /// When it is tried again.
+    /// When it is tried again; about now while it is being tried.
     pub until: Timestamp,
 }
 
