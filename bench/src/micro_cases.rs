@@ -103,7 +103,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "log: look for one device in a document",
-        of: "entry",
+        of: "document",
         run: find_in_log,
     },
 ];
