@@ -20,9 +20,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// A gate that nobody came to for so long after its wait tells nothing any more, and is forgotten.
 const KEPT: Duration = Duration::from_secs(300);
 
-/// The word of a delivery through a credential that this worker does not have.
-pub(crate) const NO_CREDENTIAL: &str = "jraze:no_credential";
-
 /// What a gate is in front of: a credential, or a credential for one device platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Gated {

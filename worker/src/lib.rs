@@ -147,11 +147,10 @@ pub async fn run_in<W: World>(
         fcm_quota_per_minute: (settings.fcm_quota_per_minute > 0).then_some(settings.fcm_quota_per_minute),
     };
     let sender = sender::Sender::new(providers.clone(), clock.clone(), pacing, lifecycle.clone());
-    let gates = sender.gates();
     let membership = fleet::Membership {
         owner: owner.clone(),
         quotas: sender.quotas(),
-        gates: gates.clone(),
+        gates: sender.gates(),
         clock: clock.clone(),
     };
     let campaigns = Arc::new(campaigns::Campaigns::<W>::new(notifications, providers));
@@ -163,7 +162,6 @@ pub async fn run_in<W: World>(
         settler: settle::Settler {
             queue: queue.clone(),
             api: log,
-            gates,
             clock,
             retry: RetryPolicy::default(),
             chance: settle::Chance::new(StdRng::from_rng(&mut rng)),

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::brakes::BRAKED;
 use crate::campaigns::{Campaign, Run};
-use crate::gates::{Gated, Gates, NO_CREDENTIAL};
+use crate::gates::{Gated, Gates};
 use crate::lease::KeptLease;
 use crate::pace::{Bounds, Lane};
 use crate::ports::{Provider as _, ProviderIn, Providers as _, World};
@@ -325,7 +325,7 @@ impl<W: World> Sender<W> {
     ) -> Outcome {
         let message = campaign.message(target.send_platform, target.device_platform);
         let (Some(provider), Some(message)) = (provider, message) else {
-            return without_credential(target.send_platform);
+            return self.without_credential(campaign.notification.app, target.send_platform);
         };
         let message = match message {
             Ok(message) => message,
@@ -346,6 +346,20 @@ impl<W: World> Sender<W> {
             };
         }
         self.learn(gated(campaign, target), &outcome);
+        outcome
+    }
+
+    /// Another worker may have the credential, so the delivery waits for it, and whoever looks at the campaign
+    /// sees for what; Web Push has no provider yet, so waiting would be in vain.
+    fn without_credential(&self, app: AppId, by: SendPlatform) -> Outcome {
+        if by == SendPlatform::WebPush {
+            return Outcome::new(Delivery::AccessRefused, "jraze:no_provider");
+        }
+        let outcome = Outcome::new(Delivery::Requeued, "jraze:no_credential")
+            .with_hold(Scope::Delivery, Some(NO_CREDENTIAL_WAIT));
+        let wait = Some(NO_CREDENTIAL_WAIT);
+        self.gates
+            .close(Gated::all(app, by), wait, &outcome.reason, Instant::now());
         outcome
     }
 
@@ -388,16 +402,6 @@ fn came_in(known: usize, wanted: usize) {
     }
     if known == wanted / 2 {
         fail::fail_point!("send.after_half");
-    }
-}
-
-/// Another worker may have the credential, so the delivery waits for it; Web Push has no provider yet, so
-/// waiting would be in vain.
-fn without_credential(by: SendPlatform) -> Outcome {
-    match by {
-        SendPlatform::WebPush => Outcome::new(Delivery::AccessRefused, "jraze:no_provider"),
-        _ => Outcome::new(Delivery::Requeued, NO_CREDENTIAL)
-            .with_hold(Scope::Delivery, Some(NO_CREDENTIAL_WAIT)),
     }
 }
 

@@ -23,12 +23,10 @@ use jraze_storage::StorageError;
 use jraze_storage::dispatch::{Unit, Window};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::campaigns::Campaign;
 use crate::error::StepError;
-use crate::gates::{Gated, Gates, NO_CREDENTIAL};
 use crate::judge::{self, Circumstances};
 use crate::lease::KeptLease;
 use crate::ports::{Log as _, Queue as _, World};
@@ -39,7 +37,6 @@ use crate::sender::Answer;
 pub(crate) struct Settler<W: World> {
     pub(crate) queue: W::Queue,
     pub(crate) api: W::Log,
-    pub(crate) gates: Arc<Gates>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) retry: RetryPolicy,
     pub(crate) chance: Chance,
@@ -86,7 +83,6 @@ impl<W: World> Settler<W> {
             chance: self.chance.draw(),
             on_ambiguous: campaign.notification.draft.on_ambiguous,
         };
-        self.note_missing(unit, &window, &outcomes);
         judge::judge(&self.retry, unit, &mut window, &outcomes, at);
         let gone = window
             .devices
@@ -99,19 +95,6 @@ impl<W: World> Settler<W> {
         fail::fail_point!("window.after_record");
         self.hand_on(campaign, unit, &window, Some(&outcomes), at.now, lease)
             .await
-    }
-
-    /// Closes the gates of credentials that this worker lacks: whoever looks at the campaign sees what it
-    /// waits for, and no more of it is claimed here in vain.
-    fn note_missing(&self, unit: &Unit, window: &Window, outcomes: &[&Outcome]) {
-        for (device, outcome) in window.devices.iter().zip(outcomes) {
-            if outcome.reason.as_str() == NO_CREDENTIAL {
-                let credential = Gated::all(unit.app, device.send_platform);
-                let wait = outcome.hold.and_then(|hold| hold.wait);
-                self.gates
-                    .close(credential, wait, &outcome.reason, Instant::now());
-            }
-        }
     }
 
     /// What a new holder does with a window that it finds recorded.

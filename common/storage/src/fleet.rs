@@ -36,7 +36,7 @@ pub struct CredentialHold {
     pub via: Via,
     /// The provider's own word, or the worker's.
     pub reason: Reason,
-    /// Since when it is refused without a success in between.
+    /// Since when nothing went through it.
     pub since: DateTime<Utc>,
     /// When it is tried again.
     pub until: DateTime<Utc>,
