@@ -53,6 +53,8 @@ pub(crate) struct Driver<T, H: Handler> {
     allowed: u32,
     /// How many it is to be told.
     wanted: Option<u32>,
+    /// Streams that came in this round.
+    arrived: Vec<(Request<RecvStream>, SendResponse<Bytes>)>,
     reading: FuturesUnordered<Reading>,
     later: FuturesUnordered<LaterFuture>,
     /// Streams that never get an answer; dropping the handle would reset them.
@@ -84,6 +86,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<T, H> {
             authenticated: false,
             allowed: limit.before_auth,
             wanted: None,
+            arrived: Vec::new(),
             reading: FuturesUnordered::new(),
             later: FuturesUnordered::new(),
             silent: Vec::new(),
@@ -103,17 +106,30 @@ impl<T: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<T, H> {
     /// Works until the connection ends.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         loop {
-            // h2 flushes what the round before has queued, when asked for new streams.
-            let mut busy = false;
+            // h2 flushes what is queued whenever it is asked for a new stream, so all that came are taken
+            // before the first is answered: their answers leave in one write.
+            let mut ended = None;
             while let Poll::Ready(accepted) = self.http2.poll_accept(cx) {
-                let Some(accepted) = accepted else {
-                    return Poll::Ready(Ok(()));
-                };
-                let (request, respond) = accepted?;
-                busy = true;
+                match accepted {
+                    Some(Ok(stream)) => self.arrived.push(stream),
+                    Some(Err(error)) => ended = Some(Err(error)),
+                    None => ended = Some(Ok(())),
+                }
+                if ended.is_some() {
+                    break;
+                }
+            }
+            let mut busy = !self.arrived.is_empty();
+            let mut arrived = std::mem::take(&mut self.arrived);
+            for (request, respond) in arrived.drain(..) {
                 if self.accept(cx, request, respond) {
                     return Poll::Ready(Ok(()));
                 }
+            }
+            self.arrived = arrived;
+            // What came before the end was received all the same.
+            if let Some(ended) = ended {
+                return Poll::Ready(ended);
             }
             while let Poll::Ready(Some((received, respond))) = self.reading.poll_next_unpin(cx) {
                 busy = true;
