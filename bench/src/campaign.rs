@@ -10,7 +10,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, ensure};
 use jraze_tests::campaign::{SENT, create, launch_draft, until};
 use jraze_tests::population::Person;
-use jraze_tests::stack::{Process, Roles, run as run_jraze};
+use jraze_tests::stack::{MONGODB_URI, Process, Roles, run as run_jraze};
+use mongodb::bson::doc;
 use serde_json::{Value, json};
 
 use crate::processor::Spent;
@@ -130,7 +131,18 @@ pub(crate) async fn import(stack: &Roles, lines: impl Iterator<Item = Value>, de
     )
     .await?
     .success()?;
-    Ok(devices as f64 / began.elapsed().as_secs_f64())
+    let rate = devices as f64 / began.elapsed().as_secs_f64();
+    write_out().await?;
+    Ok(rate)
+}
+
+/// Has the database write to disk what an import left in its memory. By itself it does so within a minute, in
+/// the middle of whatever is measured then.
+async fn write_out() -> Result<()> {
+    let uri = std::env::var(MONGODB_URI).context("the bench needs a database")?;
+    let client = mongodb::Client::with_uri_str(uri).await?;
+    client.database("admin").run_command(doc! { "fsync": 1 }).await?;
+    Ok(())
 }
 
 /// What the campaigns that are measured say.

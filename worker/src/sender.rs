@@ -247,14 +247,16 @@ impl<W: World> Sender<W> {
             Some(lane) => Some(lane.enter(campaign.notification.id).await),
             None => None,
         };
-        if let Some(turn) = &mut turn {
-            let wanted = || {
-                self.before_sending(campaign, target, lease, Instant::now())
-                    .is_none()
-            };
-            turn.wait_for_rate(wanted).await;
-        }
-        let leaves = Instant::now();
+        let leaves = match &mut turn {
+            Some(turn) => {
+                let wanted = || {
+                    self.before_sending(campaign, target, lease, Instant::now())
+                        .is_none()
+                };
+                turn.wait_for_rate(wanted).await
+            }
+            None => Instant::now(),
+        };
         let outcome = match self.before_sending(campaign, target, lease, leaves) {
             Some(outcome) => outcome,
             None => {

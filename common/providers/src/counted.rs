@@ -13,7 +13,7 @@ use jraze_domain::{
 pub use crate::transport::counted::Connection;
 use crate::{
     apns, fcm,
-    transport::{Fixed, Request},
+    transport::{Fixed, OwnPath, Request},
 };
 
 /// A campaign's message for both providers, and the heads of its requests.
@@ -59,12 +59,12 @@ impl Message {
     }
 
     /// What belongs to one device of APNs: the path.
-    pub fn apns_path(&self, token: &PushToken) -> Option<PathAndQuery> {
+    pub fn apns_path(&self, token: &PushToken) -> Option<OwnPath> {
         apns::path(token)
     }
 
     /// The request of APNs to this path, and its body, which all devices have in common.
-    pub fn apns_request(&self, path: &PathAndQuery) -> (Request, Bytes) {
+    pub fn apns_request(&self, path: &OwnPath) -> (Request, Bytes) {
         let request = Request::new(&self.apns.head)
             .to_path(path)
             .authorized(&self.provider);

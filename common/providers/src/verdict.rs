@@ -2,7 +2,11 @@
 
 use std::{error::Error, time::Duration};
 
+use chrono::{DateTime, Utc};
+use http::StatusCode;
 use jraze_domain::dispatch::{Delivery, Outcome, Scope};
+use jraze_runtime::clock::Clock;
+use tokio::time::Instant;
 
 use crate::transport::{Ambiguous, NotSent, TransportError};
 
@@ -79,6 +83,16 @@ fn of_not_sent(cause: &NotSent, retry_in: Option<Duration>) -> Outcome {
         NotSent::Refused(_) | NotSent::GoneAway(_) => (reason::STREAM_REFUSED, Scope::Connection),
     };
     Outcome::new(Delivery::Requeued, reason).with_hold(scope, retry_in)
+}
+
+/// When a request was sent, and now, by the wall clock. A success concerns no time, and a look at the clock costs
+/// as much as the whole verdict, so there it is not looked at.
+pub(crate) fn times(status: StatusCode, sent: Instant, clock: &dyn Clock) -> (DateTime<Utc>, DateTime<Utc>) {
+    if status.is_success() {
+        return (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH);
+    }
+    let now = clock.now();
+    (now - sent.elapsed(), now)
 }
 
 /// An error and all its sources in one line, for logs.

@@ -179,13 +179,15 @@ impl Lane {
 
 impl Turn<'_> {
     /// Waits until the quota allows one more request, or until it is not `wanted` any more: what is called
-    /// off takes nothing of the quota and holds up nobody behind it.
-    pub(crate) async fn wait_for_rate(&mut self, wanted: impl Fn() -> bool) {
+    /// off takes nothing of the quota and holds up nobody behind it. The end of the wait is when it leaves.
+    pub(crate) async fn wait_for_rate(&mut self, wanted: impl Fn() -> bool) -> Instant {
         if self.lane.is_limited {
             Box::pin(self.lane.wait_for_rate(wanted)).await;
         }
-        self.left_at = Some(Instant::now());
+        let now = Instant::now();
+        self.left_at = Some(now);
         self.head = None;
+        now
     }
 
     /// What the answer said about the load.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderValue, uri::PathAndQuery};
+use http::HeaderValue;
 use jraze_domain::{
     device::{PushToken, SendPlatform},
     dispatch::{Delivery, DeviceEffect, Outcome},
@@ -22,8 +22,8 @@ use crate::{
     jitter::Jitter,
     octets,
     provider::{Environment, PayloadError},
-    transport::{Answer, Endpoint, EndpointSettings, Pool, PoolStats, Request},
-    verdict::{Remedy, Verdict, chain, of_transport, reason},
+    transport::{Answer, Endpoint, EndpointSettings, OwnPath, Pool, PoolStats, Request},
+    verdict::{Remedy, Verdict, chain, of_transport, reason, times},
 };
 
 /// Sends with one signing key of an Apple team.
@@ -100,7 +100,7 @@ impl Client {
         let mut access = self.tokens.current();
         let mut resent = false;
         loop {
-            let sent_at = self.clock.now();
+            let sent = Instant::now();
             let request = Request::new(&prepared.head)
                 .to_path(&path)
                 .authorized(&access.authorization);
@@ -111,7 +111,7 @@ impl Client {
                     return of_transport(&error);
                 }
             };
-            let (remedy, mut otherwise) = match self.judge(&answer, sent_at) {
+            let (remedy, mut otherwise) = match self.judge(&answer, sent) {
                 Verdict::Final(outcome) => return outcome,
                 Verdict::Resend { remedy, otherwise } => (remedy, otherwise),
             };
@@ -141,11 +141,12 @@ impl Client {
     }
 
     /// The table's verdict, with what follows from some answers for all others.
-    fn judge(&self, answer: &Answer, sent_at: chrono::DateTime<chrono::Utc>) -> Verdict {
-        // Clock and chance are only asked where something was refused.
-        let (now, jitter) = match answer.status.is_success() {
-            true => (sent_at, 0.0),
-            false => (self.clock.now(), self.jitter.unit()),
+    fn judge(&self, answer: &Answer, sent: Instant) -> Verdict {
+        let (sent_at, now) = times(answer.status, sent, &*self.clock);
+        // Nor is chance asked about a success.
+        let jitter = match answer.status.is_success() {
+            true => 0.0,
+            false => self.jitter.unit(),
         };
         let at = Circumstances { sent_at, now, jitter };
         let verdict = classify(answer.status, &answer.headers, &answer.body, at);
@@ -163,7 +164,7 @@ impl Client {
 const DEVICE: &[u8] = b"/3/device/";
 
 /// The path of a device; `None` when the token cannot be one.
-pub(crate) fn path(token: &PushToken) -> Option<PathAndQuery> {
+pub(crate) fn path(token: &PushToken) -> Option<OwnPath> {
     token.suits(SendPlatform::Apns).ok()?;
     let token = token.as_str();
     let path = octets::written(DEVICE.len() + token.len(), |path| {
@@ -171,5 +172,5 @@ pub(crate) fn path(token: &PushToken) -> Option<PathAndQuery> {
         path.extend_from_slice(token.as_bytes());
         path[DEVICE.len()..].make_ascii_lowercase();
     });
-    PathAndQuery::from_maybe_shared(path).ok()
+    OwnPath::new(path)
 }

@@ -22,7 +22,7 @@ use crate::{
     credential::CredentialProblem,
     provider::{Environment, PayloadError},
     transport::{Endpoint, EndpointSettings, Fixed, Pool, PoolStats, Request},
-    verdict::{Verdict, chain, of_transport},
+    verdict::{Verdict, chain, of_transport, times},
 };
 
 /// Sends through one Firebase project.
@@ -157,7 +157,7 @@ impl Client {
         deadline: Instant,
         wanted: &(dyn Fn() -> bool + Sync),
     ) -> Verdict {
-        let sent_at = self.clock.now();
+        let sent = Instant::now();
         let request = Request::new(&self.head).authorized(&access.authorization);
         let answer = match self.pool.send(deadline, &request, body, wanted).await {
             Ok(answer) => answer,
@@ -166,11 +166,7 @@ impl Client {
                 return Verdict::Final(of_transport(&error));
             }
         };
-        // The clock is only asked where something was refused.
-        let now = match answer.status.is_success() {
-            true => sent_at,
-            false => self.clock.now(),
-        };
+        let (sent_at, now) = times(answer.status, sent, &*self.clock);
         let at = Circumstances {
             sent_at,
             now,

@@ -25,7 +25,7 @@ use std::{
     },
 };
 
-use bytes::{BufMut as _, Bytes};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use fcm::{
     AndroidConfig, AndroidMessagePriority, AndroidNotification, ApnsConfig, ApnsFcmOptions, FirebaseMap,
@@ -103,7 +103,7 @@ impl Prepared {
     pub(crate) fn for_token(&self, token: &str) -> Bytes {
         octets::written(HEAD.len() + token.len() + 2 + self.tail.len(), |body| {
             body.extend_from_slice(HEAD.as_bytes());
-            serde_json::to_writer(body.writer(), token).expect("text is written into memory without fail");
+            put_text(body, token);
             body.extend_from_slice(&self.tail);
         })
     }
@@ -122,6 +122,20 @@ impl Prepared {
         if !self.is_proven() {
             self.proven.store(true, Ordering::Relaxed);
         }
+    }
+}
+
+/// A text as JSON. FCM's tokens have nothing that JSON writes otherwise, and to see that takes a tenth of
+/// what writing letter by letter does.
+fn put_text(to: &mut BytesMut, text: &str) {
+    let is_plain = |octet: u8| octet.is_ascii_graphic() & (octet != b'"') & (octet != b'\\');
+    // Without a way out in the middle, so that it is done sixteen at a time.
+    if text.bytes().fold(true, |plain, octet| plain & is_plain(octet)) {
+        to.extend_from_slice(b"\"");
+        to.extend_from_slice(text.as_bytes());
+        to.extend_from_slice(b"\"");
+    } else {
+        serde_json::to_writer(to.writer(), text).expect("text is written into memory without fail");
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
     answer::{Answer, MAX_BODY},
     connection::{Ending, Notice, State, Watch},
     error::{Ambiguous, AttemptError, NotSent},
-    request::Request,
+    request::{OwnPath, Request},
     stream_error::StreamError,
 };
 
@@ -88,7 +88,8 @@ fn start(
 }
 
 fn head(authority: &Authority, request: Request) -> http::Request<()> {
-    let path = request.path.or_else(|| request.fixed.path.clone());
+    let own = request.path.as_ref().map(OwnPath::parsed);
+    let path = own.or_else(|| request.fixed.path.clone());
     let mut parts = uri::Parts::default();
     parts.scheme = Some(uri::Scheme::HTTPS);
     parts.authority = Some(authority.clone());

@@ -46,7 +46,7 @@ pub use self::{
     connect::HostGate,
     error::{Ambiguous, ConnectError, NotSent, TransportError},
     pool::{MAX_RESENDS, Pool, PoolStats},
-    request::{Fixed, Request},
+    request::{Fixed, OwnPath, Request},
     settings::{EndpointSettings, Engine, OutOfRange, TransportSettings},
     stream_error::{Code, StreamError},
     tls::{Endpoint, EndpointError},

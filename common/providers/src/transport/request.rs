@@ -6,6 +6,7 @@
 
 use std::{fmt, sync::Arc};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, uri::PathAndQuery};
 
 /// What is alike for many requests.
@@ -58,11 +59,39 @@ impl fmt::Debug for Fixed {
     }
 }
 
+/// The path of one request. It is looked at once and not taken apart, as [`PathAndQuery`] would do for each.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OwnPath(Bytes);
+
+impl OwnPath {
+    /// A path of ASCII letters, digits and slashes, which begins with one; `None` for any other.
+    pub fn new(path: Bytes) -> Option<Self> {
+        let plain = |octet: u8| octet.is_ascii_alphanumeric() | (octet == b'/');
+        let all = path.iter().fold(true, |all, octet| all & plain(*octet));
+        (all && path.first() == Some(&b'/')).then_some(Self(path))
+    }
+
+    pub(super) fn octets(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) fn parsed(&self) -> PathAndQuery {
+        PathAndQuery::from_maybe_shared(self.0.clone()).expect("letters, digits and slashes make a path")
+    }
+}
+
+impl fmt::Debug for OwnPath {
+    /// It may have a device's token in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OwnPath({} bytes)", self.0.len())
+    }
+}
+
 /// The head of one request.
 #[derive(Clone)]
 pub struct Request {
     pub(super) fixed: Arc<Fixed>,
-    pub(super) path: Option<PathAndQuery>,
+    pub(super) path: Option<OwnPath>,
     pub(super) authorization: Option<HeaderValue>,
 }
 
@@ -78,7 +107,7 @@ impl Request {
 
     /// With a path of its own, which is kept out of the peer's header table.
     #[must_use]
-    pub fn to_path(mut self, path: &PathAndQuery) -> Self {
+    pub fn to_path(mut self, path: &OwnPath) -> Self {
         self.path = Some(path.clone());
         self
     }
@@ -96,5 +125,31 @@ impl fmt::Debug for Request {
         f.debug_struct("Request")
             .field("fixed", &self.fixed)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_of_letters_digits_and_slashes_is_a_path_for_the_library_too_and_others_are_none() {
+        let path = OwnPath::new(Bytes::from_static(b"/3/device/00fcAB")).expect("a path");
+        assert_eq!(path.parsed().as_str(), "/3/device/00fcAB");
+        for not_one in [
+            "",
+            "3/device/00fc",
+            "/3/device/00 fc",
+            "/a?b",
+            "/a#b",
+            "/a\r\nb",
+            "/ä",
+        ] {
+            assert_eq!(
+                OwnPath::new(Bytes::from_static(not_one.as_bytes())),
+                None,
+                "{not_one:?}"
+            );
+        }
     }
 }

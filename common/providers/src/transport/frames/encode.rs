@@ -99,7 +99,7 @@ impl Encoder {
             let (before, after) = run.octets.split_at(run.split);
             out.extend_from_slice(before);
             if let Some(path) = &request.path {
-                put_literal(out, Keep::Nowhere, PATH, b"", path.as_str().as_bytes());
+                put_literal(out, Keep::Nowhere, PATH, b"", path.octets());
             }
             out.extend_from_slice(after);
         } else {
@@ -122,7 +122,7 @@ impl Encoder {
         self.field(out, ":authority", authority.as_bytes());
         let split = out.len();
         match (&request.path, &request.fixed.path) {
-            (Some(path), _) => put_literal(out, Keep::Nowhere, PATH, b"", path.as_str().as_bytes()),
+            (Some(path), _) => put_literal(out, Keep::Nowhere, PATH, b"", path.octets()),
             (None, Some(path)) => self.field(out, ":path", path.as_str().as_bytes()),
             (None, None) => self.field(out, ":path", b"/"),
         }

@@ -1,6 +1,9 @@
 use http::{HeaderMap, uri::PathAndQuery};
 
-use super::{super::decode::Decoder, *};
+use super::{
+    super::{super::request::OwnPath, decode::Decoder},
+    *,
+};
 
 fn encoder() -> Encoder {
     Encoder::new(HeaderValue::from_static("push.example"))
@@ -100,9 +103,9 @@ fn neither_a_path_of_its_own_nor_a_passing_authorization_enters_the_table() {
     let fixed = apns("c1");
     for round in 0..50 {
         let path = format!("/3/device/{round:064x}");
-        let path = PathAndQuery::try_from(path.as_str()).expect("a path");
+        let own = OwnPath::new(path.clone().into()).expect("a path");
         let token = format!("bearer {round}");
-        let request = Request::new(&fixed).to_path(&path).authorized(&secret(&token));
+        let request = Request::new(&fixed).to_path(&own).authorized(&secret(&token));
         let (block, fields) = pair.send(&request);
         let headers = [
             ("apns-topic", "com.example"),
