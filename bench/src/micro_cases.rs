@@ -242,7 +242,7 @@ fn classify_fcm(status: u16, body: &[u8]) -> u64 {
         proven: true,
     };
     for _ in 0..ROUNDS {
-        counted(|| drop(fcm::classify::classify(status, &headers, body, at)));
+        counted(|| drop(fcm::classify::classify(status, &headers, body, || at)));
     }
     ROUNDS
 }
@@ -255,7 +255,7 @@ fn classify_apns(status: u16, body: &[u8]) -> u64 {
         jitter: 0.0,
     };
     for _ in 0..ROUNDS {
-        counted(|| drop(apns::classify::classify(status, &headers, body, at)));
+        counted(|| drop(apns::classify::classify(status, &headers, body, || at)));
     }
     ROUNDS
 }

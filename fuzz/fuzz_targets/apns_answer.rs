@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
             0.0
         },
     };
-    let decided = classify(answer.status, &answer.headers, &answer.body, at);
+    let decided = classify(answer.status, &answer.headers, &answer.body, || at);
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let signal = answer.status == 410 && matches!(body["reason"].as_str(), Some("Unregistered" | "ExpiredToken"));
     verdict::check(&decided, answer.status, signal);

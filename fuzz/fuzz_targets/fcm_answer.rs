@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
         now,
         proven: answer.flags.contains("proven"),
     };
-    let decided = classify(answer.status, &answer.headers, &answer.body, at);
+    let decided = classify(answer.status, &answer.headers, &answer.body, || at);
     let signal = answer.status == 404 && is_unregistered(&answer.body);
     verdict::check(&decided, answer.status, signal);
 });

@@ -64,8 +64,8 @@ pub(crate) struct Collector {
 
 /// When each campaign is counted next.
 ///
-/// A report sums the campaign's ledger, which takes longer the larger the campaign is; so a campaign whose
-/// report took long is left alone for [`Paces::REST`] times as long; while it is being sent, that is.
+/// A report sums the campaign's ledger, which takes longer the larger the campaign is; so while a campaign is
+/// being sent, it is left alone for [`Paces::REST`] times as long as its last report took.
 #[derive(Debug, Default)]
 pub(crate) struct Paces(Mutex<HashMap<NotificationId, Instant>>);
 
@@ -97,7 +97,8 @@ impl Collector {
         let mut worked = false;
         for id in self.windows.uncounted().await? {
             let began = Instant::now();
-            // When nothing is open any more, this is the last report, and the campaign is waiting for it.
+            // When nothing is open no window will come any more, so the rest is counted without a pause: SENT
+            // waits for it.
             if !self.paces.is_due(id, began) && self.units.any_open(id).await? {
                 continue;
             }

@@ -53,8 +53,6 @@ pub(crate) struct Driver<T, H: Handler> {
     allowed: u32,
     /// How many it is to be told.
     wanted: Option<u32>,
-    /// Streams that came in this round.
-    arrived: Vec<(Request<RecvStream>, SendResponse<Bytes>)>,
     reading: FuturesUnordered<Reading>,
     later: FuturesUnordered<LaterFuture>,
     /// Streams that never get an answer; dropping the handle would reset them.
@@ -86,7 +84,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<T, H> {
             authenticated: false,
             allowed: limit.before_auth,
             wanted: None,
-            arrived: Vec::new(),
             reading: FuturesUnordered::new(),
             later: FuturesUnordered::new(),
             silent: Vec::new(),
@@ -108,33 +105,29 @@ impl<T: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<T, H> {
         loop {
             // h2 flushes what is queued whenever it is asked for a new stream, so all that came are taken
             // before the first is answered: their answers leave in one write.
-            let mut ended = None;
-            while let Poll::Ready(accepted) = self.http2.poll_accept(cx) {
-                match accepted {
-                    Some(Ok(stream)) => self.arrived.push(stream),
-                    Some(Err(error)) => ended = Some(Err(error)),
-                    None => ended = Some(Ok(())),
+            let mut arrived = Vec::new();
+            let ended = loop {
+                match self.http2.poll_accept(cx) {
+                    Poll::Ready(Some(Ok(stream))) => arrived.push(stream),
+                    Poll::Ready(Some(Err(error))) => break Some(Err(error)),
+                    Poll::Ready(None) => break Some(Ok(())),
+                    Poll::Pending => break None,
                 }
-                if ended.is_some() {
-                    break;
-                }
-            }
-            let mut busy = !self.arrived.is_empty();
-            let mut arrived = std::mem::take(&mut self.arrived);
-            for (request, respond) in arrived.drain(..) {
+            };
+            let mut busy = !arrived.is_empty();
+            for (request, respond) in arrived {
                 if self.accept(cx, request, respond) {
-                    return Poll::Ready(Ok(()));
+                    return self.close(cx);
                 }
             }
-            self.arrived = arrived;
-            // What came before the end was received all the same.
+            // Those that were taken are in the ledger all the same; nobody is left to hear the answers.
             if let Some(ended) = ended {
                 return Poll::Ready(ended);
             }
             while let Poll::Ready(Some((received, respond))) = self.reading.poll_next_unpin(cx) {
                 busy = true;
                 if self.answer(received, respond) {
-                    return Poll::Ready(Ok(()));
+                    return self.close(cx);
                 }
             }
             while let Poll::Ready(Some(later)) = self.later.poll_next_unpin(cx) {
@@ -149,7 +142,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<T, H> {
                     Later::Close => true,
                 };
                 if close {
-                    return Poll::Ready(Ok(()));
+                    return self.close(cx);
                 }
             }
             if let Some(streams) = self.wanted
@@ -173,6 +166,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin, H: Handler> Driver<T, H> {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// The end, after what was answered before it.
+    fn close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        let _ = self.http2.poll_closed(cx);
+        Poll::Ready(Ok(()))
     }
 
     /// Takes a new stream; true ends the connection.

@@ -327,7 +327,9 @@ impl<W: World> Sender<W> {
     ) -> Outcome {
         let message = campaign.message(target.send_platform, target.device_platform);
         let (Some(provider), Some(message)) = (provider, message) else {
-            return self.without_credential(campaign.notification.app, target.send_platform);
+            let outcome = without_credential(target.send_platform);
+            self.learn(gated(campaign, target), &outcome);
+            return outcome;
         };
         let message = match message {
             Ok(message) => message,
@@ -351,21 +353,7 @@ impl<W: World> Sender<W> {
         outcome
     }
 
-    /// Another worker may have the credential, so the delivery waits for it, and whoever looks at the campaign
-    /// sees for what; Web Push has no provider yet, so waiting would be in vain.
-    fn without_credential(&self, app: AppId, by: SendPlatform) -> Outcome {
-        if by == SendPlatform::WebPush {
-            return Outcome::new(Delivery::AccessRefused, "jraze:no_provider");
-        }
-        let outcome = Outcome::new(Delivery::Requeued, "jraze:no_credential")
-            .with_hold(Scope::Delivery, Some(NO_CREDENTIAL_WAIT));
-        let wait = Some(NO_CREDENTIAL_WAIT);
-        self.gates
-            .close(Gated::all(app, by), wait, &outcome.reason, Instant::now());
-        outcome
-    }
-
-    /// Closes and opens gates by what a provider said.
+    /// Closes and opens gates by what a provider said, or what we lack.
     fn learn(&self, at: Gated, outcome: &Outcome) {
         if outcome.hold.is_none() && self.gates.are_open() {
             return;
@@ -404,6 +392,16 @@ fn came_in(known: usize, wanted: usize) {
     }
     if known == wanted / 2 {
         fail::fail_point!("send.after_half");
+    }
+}
+
+/// Another worker may have the credential, so the delivery waits for it, and whoever looks at the campaign sees
+/// for what; Web Push has no provider yet, so waiting would be in vain.
+fn without_credential(by: SendPlatform) -> Outcome {
+    match by {
+        SendPlatform::WebPush => Outcome::new(Delivery::AccessRefused, "jraze:no_provider"),
+        _ => Outcome::new(Delivery::Requeued, "jraze:no_credential")
+            .with_hold(Scope::Credential, Some(NO_CREDENTIAL_WAIT)),
     }
 }
 

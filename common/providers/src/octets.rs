@@ -1,4 +1,4 @@
-//! Bodies and paths of single requests, cut from larger pieces of memory.
+//! Octets of single requests: bodies and paths are cut from larger pieces of memory, and looked at in one go.
 //!
 //! A request lives for some milliseconds, and there are a hundred thousand a second. Cut from one piece,
 //! twenty of them are one allocation, their clones are a count, and a piece whose requests are all answered
@@ -29,6 +29,11 @@ pub(crate) fn written(length: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes
         write(piece);
         piece.split().freeze()
     })
+}
+
+/// As `Iterator::all`, without a way out in the middle: then many octets are looked at at once.
+pub(crate) fn all(octets: &[u8], is: impl Fn(u8) -> bool) -> bool {
+    octets.iter().fold(true, |all, octet| all & is(*octet))
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::{error::Error, time::Duration};
 
 use chrono::{DateTime, Utc};
-use http::StatusCode;
 use jraze_domain::dispatch::{Delivery, Outcome, Scope};
 use jraze_runtime::clock::Clock;
 use tokio::time::Instant;
@@ -85,12 +84,9 @@ fn of_not_sent(cause: &NotSent, retry_in: Option<Duration>) -> Outcome {
     Outcome::new(Delivery::Requeued, reason).with_hold(scope, retry_in)
 }
 
-/// When a request was sent, and now, by the wall clock. A success concerns no time, and a look at the clock costs
-/// as much as the whole verdict, so there it is not looked at.
-pub(crate) fn times(status: StatusCode, sent: Instant, clock: &dyn Clock) -> (DateTime<Utc>, DateTime<Utc>) {
-    if status.is_success() {
-        return (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH);
-    }
+/// When a request was sent, and now, by the wall clock. It is reckoned backwards, so that nobody looks at that
+/// clock for a request that is accepted; and in this order, so that it was sent then or later.
+pub(crate) fn times(sent: Instant, clock: &dyn Clock) -> (DateTime<Utc>, DateTime<Utc>) {
     let now = clock.now();
     (now - sent.elapsed(), now)
 }

@@ -179,7 +179,8 @@ impl Lane {
 
 impl Turn<'_> {
     /// Waits until the quota allows one more request, or until it is not `wanted` any more: what is called
-    /// off takes nothing of the quota and holds up nobody behind it. The end of the wait is when it leaves.
+    /// off takes nothing of the quota and holds up nobody behind it. Tells when that was: the send counts as
+    /// left then.
     pub(crate) async fn wait_for_rate(&mut self, wanted: impl Fn() -> bool) -> Instant {
         if self.lane.is_limited {
             Box::pin(self.lane.wait_for_rate(wanted)).await;

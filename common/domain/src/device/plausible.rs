@@ -59,6 +59,7 @@ impl PushToken {
     /// When it cannot, whoever the device is.
     pub fn suits(&self, platform: SendPlatform) -> Result<(), Implausible> {
         let token = self.as_str().as_bytes();
+        // First what nearly every one is: hexadecimal digits are visible ASCII.
         if platform == SendPlatform::Apns {
             let is_one = APNS_DIGITS.contains(&token.len()) && token.len().is_multiple_of(2);
             if is_one && all(token, u8::is_ascii_hexdigit) {

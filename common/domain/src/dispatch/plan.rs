@@ -10,7 +10,7 @@ use crate::device::BUCKETS;
 /// Devices that one partition should hold: five windows. A crash repeats a window and not a partition, so
 /// what bounds it from above is that several workers come to an end at about the same time; and from below,
 /// that leases, cursors and the last window, which is rarely full, matter little (with two windows to a
-/// partition, every second one had a third of fifty devices).
+/// partition, every second one had a third window of some fifty devices).
 pub const DEVICES_PER_PARTITION: u64 = 10_000;
 
 /// Devices that one partition may have to read to find those that it sends to: a tenth of a second.

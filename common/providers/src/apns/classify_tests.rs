@@ -23,7 +23,7 @@ fn judge(status: u16, retry_after: Option<&str>, body: &str) -> Verdict {
         StatusCode::from_u16(status).expect("a status"),
         &headers,
         body.as_bytes(),
-        at,
+        || at,
     )
 }
 

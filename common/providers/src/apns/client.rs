@@ -142,13 +142,11 @@ impl Client {
 
     /// The table's verdict, with what follows from some answers for all others.
     fn judge(&self, answer: &Answer, sent: Instant) -> Verdict {
-        let (sent_at, now) = times(answer.status, sent, &*self.clock);
-        // Nor is chance asked about a success.
-        let jitter = match answer.status.is_success() {
-            true => 0.0,
-            false => self.jitter.unit(),
+        let at = || {
+            let (sent_at, now) = times(sent, &*self.clock);
+            let jitter = self.jitter.unit();
+            Circumstances { sent_at, now, jitter }
         };
-        let at = Circumstances { sent_at, now, jitter };
         let verdict = classify(answer.status, &answer.headers, &answer.body, at);
         if let Verdict::Final(outcome) = &verdict {
             match outcome.reason.as_str() {

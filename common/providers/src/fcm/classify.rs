@@ -51,12 +51,18 @@ pub struct Circumstances {
     pub proven: bool,
 }
 
-/// The table of this module.
-pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], at: Circumstances) -> Verdict {
+/// The table of this module. Nobody asks for the circumstances of a success.
+pub fn classify(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    at: impl FnOnce() -> Circumstances,
+) -> Verdict {
     if status.is_success() {
         // Taken, whatever the body says or whether it came at all.
         return Verdict::Final(Outcome::accepted());
     }
+    let at = at();
     let error = parse(body);
     let wait = || retry_after(headers, at.now);
     let reason = reason(status, &error);

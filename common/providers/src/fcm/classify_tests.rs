@@ -27,7 +27,7 @@ fn judge(status: u16, retry_after: Option<&str>, body: &[u8], proven: bool) -> V
         StatusCode::from_u16(status).expect("a status"),
         &headers,
         body,
-        at(proven),
+        || at(proven),
     )
 }
 

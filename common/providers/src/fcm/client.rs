@@ -166,11 +166,13 @@ impl Client {
                 return Verdict::Final(of_transport(&error));
             }
         };
-        let (sent_at, now) = times(answer.status, sent, &*self.clock);
-        let at = Circumstances {
-            sent_at,
-            now,
-            proven: prepared.is_proven(),
+        let at = || {
+            let (sent_at, now) = times(sent, &*self.clock);
+            Circumstances {
+                sent_at,
+                now,
+                proven: prepared.is_proven(),
+            }
         };
         let verdict = classify(answer.status, &answer.headers, &answer.body, at);
         if matches!(&verdict, Verdict::Final(outcome) if outcome.delivery == Delivery::Accepted) {

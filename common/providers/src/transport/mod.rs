@@ -15,12 +15,13 @@
 //! | `frames` | our own engine |
 //! | `request` | a request as both engines take it |
 //! | `pool` | many connections: the path that a request takes |
+//! | `turn` | which of them the next request takes |
 //! | `answer` | an answer, cut to size |
 //! | `error` | what a failure means for the request |
 //! | `stream_error` | what ended a stream, as both engines say it |
 //!
 //! A connection's life: opened when a request finds no free stream or all others busy (one at a time,
-//! one a second per host), used by the least busy first, pinged when quiet, retired on GOAWAY, on
+//! one a second per host), used in turn with the others, pinged when quiet, retired on GOAWAY, on
 //! silence, or when a provider's answer says so. A retired connection takes no new request and is
 //! closed when its last one is answered.
 
@@ -36,6 +37,7 @@ mod request;
 mod settings;
 mod stream_error;
 mod tls;
+mod turn;
 
 #[cfg(feature = "counted")]
 pub(crate) use self::frames::counted;

@@ -1,9 +1,9 @@
 //! The connections of one credential.
 //!
-//! Requests take streams of the least busy connection that has one free, some in a row the same. When all are busy the pool
-//! opens another, up to its size; when all are full the request waits its turn. A connection that dies
-//! or goes away leaves the pool at once, and the requests on it that were certainly not processed are
-//! sent again on another, up to [`MAX_RESENDS`] times.
+//! Requests take streams of the least busy connection that has one free, some in a row of the same (`turn`).
+//! When all are busy the pool opens another, up to its size; when all are full the request waits its turn. A
+//! connection that dies or goes away leaves the pool at once, and the requests on it that were certainly not
+//! processed are sent again on another, up to [`MAX_RESENDS`] times.
 //!
 //! No lock is held while a request is under way: senders read a snapshot of the list and count streams with
 //! atomics. A request locks its connection's inbox for a moment, and all meet a lock when a connection is
@@ -34,15 +34,12 @@ use super::{
     request::Request,
     settings::TransportSettings,
     tls::Endpoint,
+    turn::Turn,
 };
 use crate::jitter::Jitter;
 
 /// How often one request is sent again after it was certainly not processed.
 pub const MAX_RESENDS: u32 = 2;
-
-/// So many requests in a row take the same connection, if it has room: they leave in one write and mostly come
-/// back in one read, and the least busy one is looked for once for all of them.
-const TOGETHER: usize = 16;
 
 /// Waits between attempts to reach a host that does not take connections.
 const RECONNECT: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
@@ -65,9 +62,7 @@ struct Inner {
     changed: Notify,
     /// Requests that wait for a stream; newcomers queue up behind them.
     waiting: AtomicUsize,
-    /// Where requests go at present, and how many have gone: see [`TOGETHER`].
-    present: AtomicUsize,
-    gone: AtomicUsize,
+    turn: Turn,
     counts: Counts,
 }
 
@@ -164,8 +159,7 @@ impl Pool {
             opening: Mutex::default(),
             changed: Notify::new(),
             waiting: AtomicUsize::new(0),
-            present: AtomicUsize::new(0),
-            gone: AtomicUsize::new(0),
+            turn: Turn::default(),
             counts: Counts::default(),
         };
         Self {
@@ -216,6 +210,7 @@ impl Pool {
                     false_starts += 1;
                     false_starts <= u32::from(inner.settings.connections) + 1
                 } else {
+                    inner.turn.end();
                     resends += 1;
                     resends <= MAX_RESENDS
                 };
@@ -297,50 +292,22 @@ impl Pool {
         }
     }
 
-    /// A stream of the connection whose turn it is, or of the least busy one that has one free.
+    /// A free stream of one of the connections.
     fn free_stream(&self) -> Option<Stream<'_>> {
         let live = self.inner.live.load();
-        let has_turn = !self
+        let busy = self.inner.settings.busy_streams as usize;
+        let taken = self
             .inner
-            .gone
-            .fetch_add(1, Ordering::Relaxed)
-            .is_multiple_of(TOGETHER);
-        let mut present = live
-            .get(self.inner.present.load(Ordering::Relaxed))
-            .filter(|_| has_turn);
-        loop {
-            let connection = match present.take() {
-                Some(connection) => connection,
-                None => self.least_busy(&live)?,
-            };
-            if !connection.state.reserve() {
-                continue; // it has no room, or somebody was faster
-            }
-            let busy = connection.state.in_flight() >= self.inner.settings.busy_streams as usize;
-            let stream = Stream {
-                inner: &self.inner,
-                connection: Arc::clone(connection),
-            };
-            if busy && live.len() < usize::from(self.inner.settings.connections) {
-                let _ = self.open_another(None);
-            }
-            return Some(stream);
+            .turn
+            .take(&live, |connection| &connection.state, busy)?;
+        let stream = Stream {
+            inner: &self.inner,
+            connection: Arc::clone(taken.on),
+        };
+        if taken.all_busy && live.len() < usize::from(self.inner.settings.connections) {
+            let _ = self.open_another(None);
         }
-    }
-
-    /// The least busy connection that has a stream free, whose turn it is from now on.
-    fn least_busy<'a>(&self, live: &'a [Arc<Connection>]) -> Option<&'a Arc<Connection>> {
-        let mut least: Option<(usize, usize)> = None;
-        for (index, connection) in live.iter().enumerate() {
-            let state = &connection.state;
-            let busy = state.in_flight();
-            if busy < state.limit() && !state.is_retired() && least.is_none_or(|(_, other)| busy < other) {
-                least = Some((index, busy));
-            }
-        }
-        let (index, _) = least?;
-        self.inner.present.store(index, Ordering::Relaxed);
-        live.get(index)
+        Some(stream)
     }
 
     /// Starts opening one more connection, unless there are enough or one is on its way.

@@ -9,6 +9,8 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, uri::PathAndQuery};
 
+use crate::octets;
+
 /// What is alike for many requests.
 pub struct Fixed {
     pub(crate) path: Option<PathAndQuery>,
@@ -59,16 +61,20 @@ impl fmt::Debug for Fixed {
     }
 }
 
-/// The path of one request. It is looked at once and not taken apart, as [`PathAndQuery`] would do for each.
+/// Far more than a device's token takes.
+const LONGEST_PATH: usize = 4096;
+
+/// The path of one request. It is not taken apart, as [`PathAndQuery`] would do for each.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OwnPath(Bytes);
 
 impl OwnPath {
-    /// A path of ASCII letters, digits and slashes, which begins with one; `None` for any other.
+    /// A path of ASCII letters, digits and slashes, which begins with a slash and has at most 4096 octets;
+    /// `None` for any other.
     pub fn new(path: Bytes) -> Option<Self> {
-        let plain = |octet: u8| octet.is_ascii_alphanumeric() | (octet == b'/');
-        let all = path.iter().fold(true, |all, octet| all & plain(*octet));
-        (all && path.first() == Some(&b'/')).then_some(Self(path))
+        let is_plain = |octet: u8| octet.is_ascii_alphanumeric() | (octet == b'/');
+        let fits = path.len() <= LONGEST_PATH && path.starts_with(b"/");
+        (fits && octets::all(&path, is_plain)).then_some(Self(path))
     }
 
     pub(super) fn octets(&self) -> &[u8] {
