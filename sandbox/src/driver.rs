@@ -395,3 +395,7 @@ impl Future for Reading {
         Poll::Ready((received, respond))
     }
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;
