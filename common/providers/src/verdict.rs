@@ -2,10 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
-use chrono::{DateTime, Utc};
 use jraze_domain::dispatch::{Delivery, Outcome, Scope};
-use jraze_runtime::clock::Clock;
-use tokio::time::Instant;
 
 use crate::transport::{Ambiguous, NotSent, TransportError};
 
@@ -82,13 +79,6 @@ fn of_not_sent(cause: &NotSent, retry_in: Option<Duration>) -> Outcome {
         NotSent::Refused(_) | NotSent::GoneAway(_) => (reason::STREAM_REFUSED, Scope::Connection),
     };
     Outcome::new(Delivery::Requeued, reason).with_hold(scope, retry_in)
-}
-
-/// When a request was sent, and now, by the wall clock. It is reckoned backwards, so that nobody looks at that
-/// clock for a request that is accepted; and in this order, so that it was sent then or later.
-pub(crate) fn times(sent: Instant, clock: &dyn Clock) -> (DateTime<Utc>, DateTime<Utc>) {
-    let now = clock.now();
-    (now - sent.elapsed(), now)
 }
 
 /// An error and all its sources in one line, for logs.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use http::HeaderValue;
 use jraze_domain::{
     device::{PushToken, SendPlatform},
@@ -23,7 +24,7 @@ use crate::{
     octets,
     provider::{Environment, PayloadError},
     transport::{Answer, Endpoint, EndpointSettings, OwnPath, Pool, PoolStats, Request},
-    verdict::{Remedy, Verdict, chain, of_transport, reason, times},
+    verdict::{Remedy, Verdict, chain, of_transport, reason},
 };
 
 /// Sends with one signing key of an Apple team.
@@ -100,7 +101,7 @@ impl Client {
         let mut access = self.tokens.current();
         let mut resent = false;
         loop {
-            let sent = Instant::now();
+            let sent_at = self.clock.now();
             let request = Request::new(&prepared.head)
                 .to_path(&path)
                 .authorized(&access.authorization);
@@ -111,7 +112,7 @@ impl Client {
                     return of_transport(&error);
                 }
             };
-            let (remedy, mut otherwise) = match self.judge(&answer, sent) {
+            let (remedy, mut otherwise) = match self.judge(&answer, sent_at) {
                 Verdict::Final(outcome) => return outcome,
                 Verdict::Resend { remedy, otherwise } => (remedy, otherwise),
             };
@@ -141,11 +142,11 @@ impl Client {
     }
 
     /// The table's verdict, with what follows from some answers for all others.
-    fn judge(&self, answer: &Answer, sent: Instant) -> Verdict {
-        let at = || {
-            let (sent_at, now) = times(sent, &*self.clock);
-            let jitter = self.jitter.unit();
-            Circumstances { sent_at, now, jitter }
+    fn judge(&self, answer: &Answer, sent_at: DateTime<Utc>) -> Verdict {
+        let at = || Circumstances {
+            sent_at,
+            now: self.clock.now(),
+            jitter: self.jitter.unit(),
         };
         let verdict = classify(answer.status, &answer.headers, &answer.body, at);
         if let Verdict::Final(outcome) = &verdict {

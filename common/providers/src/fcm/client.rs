@@ -22,7 +22,7 @@ use crate::{
     credential::CredentialProblem,
     provider::{Environment, PayloadError},
     transport::{Endpoint, EndpointSettings, Fixed, Pool, PoolStats, Request},
-    verdict::{Verdict, chain, of_transport, times},
+    verdict::{Verdict, chain, of_transport},
 };
 
 /// Sends through one Firebase project.
@@ -157,7 +157,7 @@ impl Client {
         deadline: Instant,
         wanted: &(dyn Fn() -> bool + Sync),
     ) -> Verdict {
-        let sent = Instant::now();
+        let sent_at = self.clock.now();
         let request = Request::new(&self.head).authorized(&access.authorization);
         let answer = match self.pool.send(deadline, &request, body, wanted).await {
             Ok(answer) => answer,
@@ -166,13 +166,10 @@ impl Client {
                 return Verdict::Final(of_transport(&error));
             }
         };
-        let at = || {
-            let (sent_at, now) = times(sent, &*self.clock);
-            Circumstances {
-                sent_at,
-                now,
-                proven: prepared.is_proven(),
-            }
+        let at = || Circumstances {
+            sent_at,
+            now: self.clock.now(),
+            proven: prepared.is_proven(),
         };
         let verdict = classify(answer.status, &answer.headers, &answer.body, at);
         if matches!(&verdict, Verdict::Final(outcome) if outcome.delivery == Delivery::Accepted) {
