@@ -210,6 +210,7 @@ impl Pool {
                     false_starts += 1;
                     false_starts <= u32::from(inner.settings.connections) + 1
                 } else {
+                    // Whoever refused it gets no more of the row.
                     inner.turn.end();
                     resends += 1;
                     resends <= MAX_RESENDS
